@@ -1,0 +1,1 @@
+"""How AWS IoT Core behaves, as pure functions and values: limits, quirks, registry snapshot, policies, signatures."""
