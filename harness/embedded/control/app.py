@@ -1,0 +1,239 @@
+"""The control plane as a function from request to answer.
+
+In order: admin API and preflight apart; verify the signature; find the operation in the model of the service it was
+made for; refuse what is not served; ask the policies; run it, here or in moto; tell the broker what changed and wait
+for it; answer. The trace gets one record for each call, refused ones included.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import TYPE_CHECKING, Final
+
+from harness.embedded.control.access import Gate, claimed_service
+from harness.embedded.control.admin import PREFIX, AdminApi
+from harness.embedded.control.answers import cors_headers, encode_error, encode_result, preflight
+from harness.embedded.control.certificates import Certificates
+from harness.embedded.control.cognito import IdentityPools
+from harness.embedded.control.credentials import CredentialStore
+from harness.embedded.control.feed import RegistryFeed
+from harness.embedded.control.identity import IamDocuments, SecurityTokens
+from harness.embedded.control.messages import ApiError, Headers, HttpRequest, HttpResponse
+from harness.embedded.control.moto_backend import MotoBackend
+from harness.embedded.control.operations import check_served, is_registry_change, refuse_service, touched_by
+from harness.embedded.control.outcome import Caller, Outcome
+from harness.embedded.control.publishing import Publishing
+from harness.embedded.control.routing import SERVICES, ApiCall, Catalogue
+from harness.embedded.control.things import Things
+from harness.embedded.control.tracing import Tracer
+from harness.embedded.link import LinkError
+from harness.iot.registry import Credential, RegistryChange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from harness.embedded.control.broker_link import BrokerLink
+    from harness.embedded.control.config import ControlConfig
+    from harness.embedded.control.outcome import Guard, Handler, Touched
+
+_log = logging.getLogger(__name__)
+
+_FIRST_READS: Final = (("cognito-identity", "ListIdentityPools"), ("iam", "ListRoles"), ("iot", "ListThings"))
+"""A call of each makes moto load and build all it needs for the service."""
+
+
+class ControlPlane:
+    """All of the control plane but its socket.
+
+    Args:
+        config: of this process.
+        link: to the broker.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, config: ControlConfig, link: BrokerLink, *, clock: Callable[[], float]) -> None:
+        self._config = config
+        self._link = link
+        self._backend = MotoBackend(account_id=config.account_id, region=config.region)
+        self._credentials = CredentialStore(_root(config), clock=clock)
+        self._feed = RegistryFeed(read=self._read, send=self._send, account_id=config.account_id, region=config.region)
+        self._tracer = Tracer(link)
+        self._catalogue = Catalogue(self._backend.load_model, check=check_served)
+        self._gate = Gate(
+            find=self._credentials.find, authorizer=self._feed.authorizer, backend=self._backend, clock=clock
+        )
+        self._admin = AdminApi(token=config.admin_token, link=link, credentials=self._credentials, feed=self._feed)
+        self._certificates = Certificates(self._backend, clock=clock)
+        self._handlers, self._guards = self._make_handlers()
+
+    def start(self) -> None:
+        """Bring the broker the first snapshot.
+
+        Raises:
+            LinkError: the broker did not take it.
+        """
+        self._feed.commit({"credentials": None})
+
+    def warm_up(self) -> None:
+        """Load what the first calls would otherwise wait for, in the order a stack asks for it."""
+        for service, name in _FIRST_READS:
+            operation = self._catalogue.operations(service)[name]
+            self._backend.invoke(ApiCall(operation=operation, params={}), access_key_id=None)
+        self._catalogue.warm_up("sts")
+        self._catalogue.warm_up("iot-data")
+        self._certificates.warm_up()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._tracer.close()
+        self._feed.close()
+
+    def answer(self, request: HttpRequest) -> HttpResponse:
+        """Answer one request; never raises."""
+        request_id = str(uuid.uuid4())
+        further: Headers = ()
+        if request.path == PREFIX or request.path.startswith(f"{PREFIX}/"):
+            response = self._admin.answer(request)
+        elif request.method == "OPTIONS":
+            response = preflight(request)
+        else:
+            response, service = self._serve(request, request_id)
+            further = cors_headers(request, service)
+        if response.header("x-amzn-RequestId") is None:
+            further = (*further, ("x-amzn-RequestId", request_id))
+        return HttpResponse(status=response.status, headers=(*response.headers, *further), body=response.body)
+
+    # --- one call
+    # ---------------------------------------------------------------------------------------------------------------
+
+    def _serve(self, request: HttpRequest, request_id: str) -> tuple[HttpResponse, str | None]:
+        """Return the answer and the service it is an answer of."""
+        caller = Caller(credential=None, request_id=request_id)
+        service = claimed_service(request)
+        call: ApiCall | None = None
+        error: ApiError | None = None
+        try:
+            signing_name, caller = self._identify(request, caller)
+            call = self._find_call(request, signing_name)
+            service = call.operation.service
+            if caller.credential is not None and not call.operation.is_unsigned:
+                self._gate.authorise(call, caller.credential)
+            response = self._run(call, caller)
+        except ApiError as refusal:
+            error = refusal
+        except LinkError as failure:
+            error = ApiError("InternalFailure", f"The broker did not take the change: {failure}", status=500)
+        except Exception:  # noqa: BLE001 - a thread's boundary: logged in full, and the caller gets the id to find it by
+            _log.exception("request %s failed", request_id)
+            message = f"The control plane failed on this call; its log says why ({request_id})"
+            error = ApiError("InternalFailure", message, status=500)
+        if error is not None:
+            response = encode_error(error, service=service, request=request, request_id=request_id)
+        self._record(caller, service, call, response, error)
+        return response, service
+
+    def _identify(self, request: HttpRequest, caller: Caller) -> tuple[str | None, Caller]:
+        """Return the signing name in the verified scope, None for a request that goes unsigned, and who sent it."""
+        if repeated := request.repeated_header():
+            raise ApiError("InvalidRequestException", f"the header {repeated} came more than once")
+        if self._catalogue.is_unsigned(request):
+            return None, caller
+        credential, signing_name = self._gate.authenticate(request)
+        return signing_name, Caller(credential=credential, request_id=caller.request_id)
+
+    def _find_call(self, request: HttpRequest, signing_name: str | None) -> ApiCall:
+        if signing_name is None:
+            return self._catalogue.read_unsigned(request)
+        if signing_name not in SERVICES:
+            raise refuse_service(signing_name)
+        return self._catalogue.read(SERVICES[signing_name], request)
+
+    def _run(self, call: ApiCall, caller: Caller) -> HttpResponse:
+        key = (call.operation.service, call.operation.name)
+        handler = self._handlers.get(key)
+        if handler is not None:
+            outcome = handler(call, caller)
+        elif is_registry_change(call):
+            with self._backend.lock:
+                outcome = self._run_in_moto(call, caller)
+        else:
+            outcome = self._run_in_moto(call, caller)
+        result = outcome.result
+        response = result if isinstance(result, HttpResponse) else encode_result(call.operation.service, result)
+        if response.status < 300:
+            touched = outcome.touched or touched_by(call)
+            self._feed.commit(self._with_credentials(touched))
+        return response
+
+    def _run_in_moto(self, call: ApiCall, caller: Caller) -> Outcome:
+        guard = self._guards.get((call.operation.service, call.operation.name))
+        instead = guard(call, caller) if guard is not None else None
+        if isinstance(instead, Outcome):
+            return instead
+        return Outcome(result=self._backend.invoke(instead or call, access_key_id=caller.access_key_id))
+
+    def _with_credentials(self, touched: Touched) -> Touched:
+        """Work out which credentials a change of IAM touched: only moto knows which keys users have."""
+        if touched.get("credentials", ()) is not None:
+            return touched
+        changed = self._credentials.replace_access_keys(self._backend.read("credentials", None).values())
+        changed |= self._credentials.end_sessions_without_role(self._backend.read("roles", None))
+        return {**touched, "credentials": frozenset(changed)}
+
+    def _record(
+        self, caller: Caller, service: str | None, call: ApiCall | None, response: HttpResponse, error: ApiError | None
+    ) -> None:
+        outcome = error.code if error is not None else "ok" if response.status < 300 else "error"
+        request_id = response.header("x-amzn-RequestId") or caller.request_id
+        detail = {
+            "service": service,
+            "operation": call.operation.name if call else None,
+            "outcome": outcome,
+            "because": error.message if error is not None else None,
+            "status": response.status,
+            "request_id": request_id,
+            "access_key_id": caller.access_key_id,
+        }
+        self._tracer.append("api", principal=caller.display, detail=detail)
+
+    # --- wiring
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _make_handlers(self) -> tuple[dict[tuple[str, str], Handler], dict[tuple[str, str], Guard]]:
+        config = self._config
+        things = Things(self._backend, endpoint=config.iot_endpoint, quirks=config.quirks)
+        pools = IdentityPools(self._backend, self._credentials)
+        handlers = {
+            "iot": {**things.handlers(), **self._certificates.handlers()},
+            "iot-data": Publishing(self._link, quirks=config.quirks).handlers(),
+            "sts": SecurityTokens(self._backend, self._credentials).handlers(),
+            "cognito-identity": pools.handlers(),
+        }
+        guards = {
+            "iot": {**things.guards(), **self._certificates.guards()},
+            "iam": IamDocuments().guards(),
+            "cognito-identity": pools.guards(),
+        }
+        return (
+            {(service, name): handler for service, table in handlers.items() for name, handler in table.items()},
+            {(service, name): guard for service, table in guards.items() for name, guard in table.items()},
+        )
+
+    def _read(self, table: str, keys: Iterable[str] | None) -> dict[str, Any]:
+        return dict(self._credentials.records(keys)) if table == "credentials" else self._backend.read(table, keys)
+
+    def _send(self, change: RegistryChange) -> None:
+        self._link.request(
+            "registry", change=change.to_json(), account_id=self._config.account_id, region=self._config.region
+        )
+
+
+def _root(config: ControlConfig) -> Credential:
+    return Credential(
+        access_key_id=config.access_key_id,
+        secret_access_key=config.secret_access_key,
+        principal_arn=f"arn:aws:iam::{config.account_id}:root",
+        principal_id=config.account_id,
+    )

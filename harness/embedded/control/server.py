@@ -1,0 +1,204 @@
+"""The HTTP listener: HTTP/1.1 with keep-alive, one thread a connection, one write an answer.
+
+Not WSGI: what stands between the socket and our layer is kept so thin that the layer sees the raw path, as a signature
+check must, and that no second parser has an opinion. Bodies are bounded and read before the layer is asked; a request
+that could be framed in two ways (``Transfer-Encoding``, two lengths) is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, Final
+from wsgiref.handlers import format_date_time
+
+from harness.embedded.control.messages import HttpRequest, HttpResponse, json_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+MAX_BODY_BYTES: Final = 2 * 1024 * 1024
+"""Longest request body; every API served here stays below it (DynamoDB and SQS batches: 1 MiB and some)."""
+
+_IDLE_SECONDS: Final = 120.0
+_BACKLOG: Final = 1024
+_ATTEMPTS: Final = 20
+_NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
+
+
+class HttpServer:
+    """Listens on every given address, on one port.
+
+    Args:
+        addresses: numeric loopback addresses; the first must exist, a further one is left out where the machine has no
+            such family.
+        port: 0 for any free one.
+        answer: called once for each request, from many threads.
+        clock: seconds since the epoch, for the ``Date`` header.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        port: int,
+        *,
+        answer: Callable[[HttpRequest], HttpResponse],
+        clock: Callable[[], float],
+    ) -> None:
+        self.answer = answer
+        self.clock = clock
+        self._sockets = _bind(addresses, port)
+        self.port: int = self._sockets[0].getsockname()[1]
+        self._closed = False
+        self._lock = threading.Lock()
+        self._connections: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Accept connections, in threads of their own."""
+        for listening in self._sockets:
+            thread = threading.Thread(target=self._accept, args=(listening,), name="http-accept", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """Stop accepting and end every connection."""
+        self._closed = True
+        for listening in self._sockets:
+            # A thread that waits in accept() is not woken everywhere by closing its socket: let it accept something.
+            with contextlib.suppress(OSError), socket.create_connection(listening.getsockname()[:2], timeout=1.0):
+                pass
+        for thread in self._threads:
+            thread.join(timeout=1.0)
+        for listening in self._sockets:
+            listening.close()
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, address = listening.accept()
+            except OSError:
+                if self._closed:
+                    return
+                continue  # the peer was gone before we looked
+            if self._closed:
+                connection.close()
+                return
+            threading.Thread(target=self._serve, args=(connection, address), name="http", daemon=True).start()
+
+    def _serve(self, connection: socket.socket, address: Any) -> None:
+        with self._lock:
+            self._connections.add(connection)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _Connection(connection, address, self)  # type: ignore[arg-type]  # needs no more of a server than this
+        except OSError:
+            pass  # the peer went away: nobody is left to tell
+        finally:
+            with self._lock:
+                self._connections.discard(connection)
+            connection.close()
+
+
+def _bind(addresses: Sequence[str], port: int) -> list[socket.socket]:
+    """Bind every address to one port; with any port free to choose, try until one is free on all."""
+    for attempt in range(_ATTEMPTS):
+        bound = [_listen(addresses[0], port)]
+        try:
+            for address in addresses[1:]:
+                try:
+                    bound.append(_listen(address, bound[0].getsockname()[1]))
+                except OSError as error:
+                    if error.errno not in _NO_SUCH_FAMILY:
+                        raise
+        except OSError:
+            for listening in bound:
+                listening.close()
+            if port or attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return bound
+    raise AssertionError("unreachable")  # pragma: no cover - the last attempt returns or raises
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((address, port))
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+class _Connection(BaseHTTPRequestHandler):
+    """Reads requests off one connection and writes the answers."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE_SECONDS
+    server: HttpServer  # type: ignore[assignment]  # needs no more of a server than `answer` and `clock`
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer every method alike; the base class looks for ``do_<METHOD>``."""
+        if name.startswith("do_"):
+            return self._do
+        raise AttributeError(name)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's own parameter name
+        """Log nothing: request lines can hold signatures."""
+
+    def _do(self) -> None:
+        refusal = self._read_body()
+        if isinstance(refusal, HttpResponse):
+            self.close_connection = True
+            self._write(refusal)
+            return
+        path, _, query = self.path.partition("?")
+        request = HttpRequest(
+            method=self.command,
+            path=path,
+            query=query.partition("#")[0],
+            headers=tuple((name, value) for name, value in self.headers.items()),
+            body=refusal,
+            remote=str(self.client_address[0]),
+        )
+        self._write(self.server.answer(request))
+
+    def _read_body(self) -> bytes | HttpResponse:
+        if self.headers.get("transfer-encoding") is not None:
+            return json_response({"message": "Transfer-Encoding is not served: send a Content-Length"}, status=501)
+        lengths = self.headers.get_all("content-length", ["0"])
+        if len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
+            return json_response({"message": "Content-Length must be one number"}, status=400)
+        length = int(lengths[0])
+        if length > MAX_BODY_BYTES:
+            return json_response({"message": f"the body is longer than {MAX_BODY_BYTES} bytes"}, status=413)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionResetError("the peer went away inside a body")
+        return body
+
+    def _write(self, response: HttpResponse) -> None:
+        phrase = HTTPStatus(response.status).phrase
+        lines = [f"HTTP/1.1 {response.status} {phrase}"]
+        lines += [f"{name}: {value}" for name, value in response.headers]
+        lines.append(f"date: {format_date_time(self.server.clock())}")
+        lines.append(f"content-length: {len(response.body)}")
+        if self.close_connection:
+            lines.append("connection: close")
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+        self.wfile.write(head if self.command == "HEAD" else head + response.body)

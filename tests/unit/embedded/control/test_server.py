@@ -1,0 +1,150 @@
+"""The HTTP listener, byte by byte."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.embedded.control import server as server_module
+from harness.embedded.control.messages import HttpRequest, HttpResponse
+from harness.embedded.control.server import MAX_BODY_BYTES, HttpServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def seen() -> list[HttpRequest]:
+    """What the layer behind the listener was asked."""
+    return []
+
+
+@pytest.fixture
+def http(seen: list[HttpRequest]) -> Iterator[HttpServer]:
+    """A listener whose layer answers every request with its method."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        seen.append(request)
+        return HttpResponse(status=200, headers=(("x-a", "b"),), body=request.method.encode())
+
+    server = HttpServer(("127.0.0.1",), 0, answer=answer, clock=lambda: 0.0)
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def talk(http: HttpServer) -> Iterator[Callable[[bytes, int], bytes]]:
+    """Return a function that sends bytes on one connection and reads until so many answers came, or the end."""
+    with socket.create_connection(("127.0.0.1", http.port), timeout=10) as connection:
+
+        def exchange(data: bytes, answers: int = 1) -> bytes:
+            connection.sendall(data)
+            received = b""
+            while received.count(b"HTTP/1.1 ") < answers or not received.endswith((b"GET", b"POST", b"}", b"\r\n\r\n")):
+                chunk = connection.recv(65536)
+                if not chunk:
+                    break
+                received += chunk
+            return received
+
+        yield exchange
+
+
+def test_a_connection_serves_requests_one_after_another(
+    talk: Callable[[bytes, int], bytes], seen: list[HttpRequest]
+) -> None:
+    """Keep-alive: two requests sent at once are answered in order, the body of the first not taken for the second."""
+    received = talk(b"POST /a%2Fb?x=%20#y HTTP/1.1\r\nContent-Length: 2\r\n\r\nhiGET / HTTP/1.1\r\n\r\n", 2)
+
+    assert received.count(b"HTTP/1.1 200 OK\r\nx-a: b\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\ncontent-length:") == 2
+    assert [(r.method, r.path, r.query, r.body) for r in seen] == [
+        ("POST", "/a%2Fb", "x=%20", b"hi"),
+        ("GET", "/", "", b""),
+    ]
+
+
+def test_a_head_request_gets_no_body(talk: Callable[[bytes, int], bytes]) -> None:
+    """The answer ends with its headers."""
+    assert talk(b"HEAD / HTTP/1.1\r\n\r\n", 1).endswith(b"content-length: 4\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (b"Transfer-Encoding: chunked", 501),
+        (b"Content-Length: 1\r\nContent-Length: 2", 400),
+        (b"Content-Length: -1", 400),
+        (b"Content-Length: 1, 1", 400),
+        (b"Content-Length: %d" % (MAX_BODY_BYTES + 1), 413),
+    ],
+)
+def test_a_request_that_could_be_framed_in_two_ways_or_is_too_long_is_refused(
+    talk: Callable[[bytes, int], bytes], seen: list[HttpRequest], headers: bytes, status: int
+) -> None:
+    """Refused before the layer sees it, and the connection ends."""
+    received = talk(b"POST / HTTP/1.1\r\n" + headers + b"\r\n\r\n", 1)
+
+    assert received.startswith(b"HTTP/1.1 %d " % status)
+    assert b"connection: close" in received
+    assert seen == []
+
+
+def test_a_peer_that_leaves_inside_a_body_disturbs_nobody(http: HttpServer, seen: list[HttpRequest]) -> None:
+    """Half a body is no request; the next connection is served."""
+    with socket.create_connection(("127.0.0.1", http.port), timeout=10) as gone:
+        gone.sendall(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf")
+        gone.shutdown(socket.SHUT_WR)
+        assert gone.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", http.port), timeout=10) as next_one:
+        next_one.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert next_one.recv(1000).startswith(b"HTTP/1.1 200")
+    assert [request.method for request in seen] == ["GET"]
+
+
+def test_a_server_listens_on_every_family_on_one_port() -> None:
+    """IPv4 and, where there is one, IPv6 loopback have the same port."""
+    server = HttpServer(("127.0.0.1", "::1"), 0, answer=lambda _: HttpResponse(status=204), clock=lambda: 0.0)
+    server.start()
+    try:
+        addresses = {listening.getsockname()[:2] for listening in server._sockets}
+        for address in addresses:
+            with socket.create_connection(address, timeout=10) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                assert connection.recv(1000).startswith(b"HTTP/1.1 204 No Content")
+        assert {port for _, port in addresses} == {server.port}
+    finally:
+        server.close()
+
+
+def test_a_server_does_without_a_family_that_the_machine_lacks() -> None:
+    """An address of documentation stands for a machine without IPv6."""
+    server = HttpServer(("127.0.0.1", "2001:db8::1"), 0, answer=lambda _: HttpResponse(status=204), clock=lambda: 0.0)
+
+    assert len(server._sockets) == 1
+    server.close()
+
+
+def test_a_server_says_that_its_port_is_taken(http: HttpServer) -> None:
+    """A port that was asked for is not exchanged for another."""
+    with pytest.raises(OSError, match="in use"):
+        HttpServer(("127.0.0.1",), http.port, answer=lambda _: HttpResponse(status=204), clock=lambda: 0.0)
+
+
+def test_a_server_tries_another_port_when_one_family_has_none_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port free on IPv4 and taken on IPv6 is given up."""
+    listen, refused = server_module._listen, []
+
+    def refuse_once(address: str, port: int) -> socket.socket:
+        if ":" in address and not refused:
+            refused.append(port)
+            raise OSError(98, "in use")
+        return listen(address, port)
+
+    monkeypatch.setattr(server_module, "_listen", refuse_once)
+    server = HttpServer(("127.0.0.1", "::1"), 0, answer=lambda _: HttpResponse(status=204), clock=lambda: 0.0)
+
+    assert len(refused) == 1
+    server.close()
