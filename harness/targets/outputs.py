@@ -1,0 +1,72 @@
+"""The outputs of the stack as values: the names of ``infra/outputs.schema.json``, in Python's spelling."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from harness.errors import TargetUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackOutputs:
+    """What the deployed stack tells of itself; the same names for every target.
+
+    Args:
+        region: AWS region of the stack.
+        iot_endpoint: bare host of the broker.
+        iot_mqtts_port: MQTT with client certificate; 8883 on AWS.
+        iot_wss_url: ``wss://host[:port]/mqtt``.
+        ca_file: PEM file that checks the broker's certificate; None: the system's.
+        identity_pool_id: Cognito identity pool that gives guests credentials.
+        client_id_prefix: what a guest's client id begins with, ``public-``.
+        topic_prefix: what a guest's topics begin with, ``public/``.
+        telemetry_topic: where devices publish.
+        device_policy_name: IoT policy to attach to a device's certificate.
+    """
+
+    region: str
+    iot_endpoint: str
+    iot_mqtts_port: int
+    iot_wss_url: str
+    ca_file: str | None = None
+    identity_pool_id: str
+    client_id_prefix: str
+    topic_prefix: str
+    telemetry_topic: str
+    device_policy_name: str
+
+    @classmethod
+    def parse(cls, outputs: Mapping[str, Any]) -> StackOutputs:
+        """Read a stack's outputs by their own names (``identityPoolId``); further ones are ignored.
+
+        Raises:
+            TargetUnavailable: one is missing or of another type.
+        """
+        values: dict[str, Any] = {}
+        accepted = get_type_hints(cls)
+        for each in fields(cls):
+            name = camel_case(each.name)
+            value = outputs.get(name)
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)  # Pulumi knows only floats
+            if name not in outputs and each.default is not MISSING:
+                continue
+            if not isinstance(value, accepted[each.name]) or isinstance(value, bool):
+                what = "is missing" if name not in outputs else f"is {value!r}"
+                raise TargetUnavailable(f"The stack's output {name} {what}: deploy the program of infra/pulumi again.")
+            values[each.name] = value
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outputs by their own names."""
+        return {camel_case(name): value for name, value in asdict(self).items()}
+
+
+def camel_case(name: str) -> str:
+    """Turn ``identity_pool_id`` into ``identityPoolId``."""
+    return re.sub(r"_([a-z])", lambda match: match[1].upper(), name)

@@ -1,0 +1,78 @@
+"""An AWS account that remembers what was asked of it and answers as AWS does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.errors import ProvisioningError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class FakeAccount:
+    """Answers the calls of the supported resources; ``refuses`` makes one operation fail."""
+
+    region = "eu-central-1"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, str, dict[str, Any]]] = []
+        self.refuses = ""
+
+    def call(self, subject: str, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Answer one AWS call."""
+        given = {name: value for name, value in parameters.items() if value is not None}
+        self.calls.append((subject, service, operation, given))
+        if operation == self.refuses:
+            raise ProvisioningError(subject, call=f"{service}:{operation}", reason="Denied: no", request_id="r-7")
+        return self._answers(given)[operation]
+
+    def asked(self, operation: str) -> dict[str, Any]:
+        """Return the parameters of the one call of an operation."""
+        (parameters,) = (each[3] for each in self.calls if each[2] == operation)
+        return parameters
+
+    def _answers(self, given: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        role, policy = given.get("RoleName"), given.get("policyName")
+        return {
+            "CreateIdentityPool": {"IdentityPoolId": "eu-central-1:00000000-0000-4000-8000-000000000001"},
+            "SetIdentityPoolRoles": {},
+            "CreateRole": {
+                "Role": {"RoleName": role, "Arn": f"arn:aws:iam::123456789012:role/{role}", "RoleId": "AROA1"}
+            },
+            "PutRolePolicy": {},
+            "CreatePolicy": {
+                "policyName": policy,
+                "policyArn": f"arn:aws:iot:eu-central-1:123456789012:policy/{policy}",
+                "policyVersionId": "1",
+            },
+            "DescribeEndpoint": {"endpointAddress": "localhost"},
+            "GetCallerIdentity": {
+                "Account": "123456789012",
+                "Arn": "arn:aws:iam::123456789012:root",
+                "UserId": "123456789012",
+            },
+        }
+
+
+@pytest.fixture
+def account() -> FakeAccount:
+    """An account in which everything succeeds."""
+    return FakeAccount()
+
+
+@pytest.fixture
+def make_program(tmp_path: Path) -> Callable[[str], Path]:
+    """Make a Pulumi program of the project ``sample`` from its source text."""
+
+    def make(source: str) -> Path:
+        folder = tmp_path / "a prögram"
+        folder.mkdir()
+        (folder / "Pulumi.yaml").write_text("name: sample\nruntime: python\n", "utf-8")
+        (folder / "__main__.py").write_text(source, "utf-8")
+        return folder
+
+    return make

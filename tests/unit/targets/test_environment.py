@@ -1,0 +1,212 @@
+"""What a run gets from a target: outputs, clients, and one sentence when something is missing."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.errors import SettingsError, TargetUnavailable
+from harness.targets import ready as ready_files
+from harness.targets.base import Capability, Credentials, Environment
+from harness.targets.embedded import DEFAULT_STACK, EmbeddedTarget
+from harness.targets.endpoint import EndpointTarget
+from harness.targets.names import Names
+from harness.targets.outputs import StackOutputs
+from harness.targets.ready import ReadyFile
+from harness.targets.registry import TARGETS, make_target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUTPUTS = {
+    "region": "us-east-1",
+    "iotEndpoint": "localhost",
+    "iotMqttsPort": 2.0,
+    "iotWssUrl": "wss://localhost:3/mqtt",
+    "identityPoolId": "us-east-1:1",
+    "clientIdPrefix": "public-",
+    "topicPrefix": "public/",
+    "telemetryTopic": "things/telemetry",
+    "devicePolicyName": "device-1",
+    "colour": "blue",
+}
+
+
+def make_ready(**more: Any) -> ReadyFile:
+    """Make the content of a ready file of this process."""
+    values: dict[str, Any] = {
+        "pid": os.getpid(),
+        "region": "us-east-1",
+        "account_id": "123456789012",
+        "control_plane_url": "http://127.0.0.1:1",
+        "iot_endpoint": "localhost",
+        "mqtts_port": 2,
+        "wss_port": 3,
+        "ca_file": "ca.pem",
+        "access_key_id": "AKIAOWN",
+        "secret_access_key": "own-secret",
+        "admin_url": "http://127.0.0.1:1/_thingwright",
+        "admin_token": "own-token",
+        "outputs": OUTPUTS,
+        **more,
+    }
+    return ReadyFile(**values)
+
+
+@pytest.fixture
+def ready_file(tmp_path: Path) -> Path:
+    """A ready file of this process."""
+    path = tmp_path / "ready.json"
+    ready_files.write(path, make_ready())
+    return path
+
+
+def test_the_endpoint_target_knows_what_the_ready_file_says(ready_file: Path) -> None:
+    """And nothing else; stopping it stops nothing."""
+    target = EndpointTarget(ready_file, names=Names("r"))
+    environment = target.start()
+    target.check()
+    target.stop()
+
+    assert environment.target == "endpoint"
+    assert environment.outputs.identity_pool_id == "us-east-1:1"
+    assert environment.credentials == Credentials(access_key_id="AKIAOWN", secret_access_key="own-secret")
+    assert environment.admin_url == "http://127.0.0.1:1/_thingwright"
+    assert environment.names.unique() == "r-1"
+    assert environment.with_names(Names("s")).names.run_id == "s"
+    assert "own-secret" not in repr(environment)
+    assert "own-token" not in repr(environment)
+    assert ready_file.exists()
+
+
+def test_the_endpoint_target_needs_a_ready_file() -> None:
+    """It says how to get one."""
+    with pytest.raises(TargetUnavailable, match=r"HARNESS_READY_FILE"):
+        EndpointTarget(None).start()
+
+
+def test_the_endpoint_target_notices_that_its_server_is_gone(ready_file: Path) -> None:
+    """A ready file that is removed means an end."""
+    target = EndpointTarget(ready_file)
+    target.start()
+    ready_file.unlink()
+
+    with pytest.raises(TargetUnavailable):
+        target.check()
+
+
+def test_without_a_stack_the_outputs_say_so(tmp_path: Path) -> None:
+    """A stand-in without a stack serves devices; for guests it names what is missing."""
+    path = tmp_path / "ready.json"
+    ready_files.write(path, make_ready(outputs={}))
+    environment = EndpointTarget(path).start()
+
+    with pytest.raises(TargetUnavailable, match="without --no-stack"):
+        _ = environment.outputs
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"identityPoolId": None}, "identityPoolId is None"),
+        ({"iotMqttsPort": 2.5}, "iotMqttsPort is 2.5"),
+        ({"iotMqttsPort": True}, "iotMqttsPort is True"),
+        ({"caFile": 1}, "caFile is 1"),
+    ],
+)
+def test_an_output_of_another_type_is_named(change: dict[str, Any], told: str) -> None:
+    """A stack that is not this project's does not get far."""
+    with pytest.raises(TargetUnavailable, match=told):
+        StackOutputs.parse({**OUTPUTS, **change})
+
+
+def test_a_missing_output_is_named() -> None:
+    """With its own name, not Python's."""
+    with pytest.raises(TargetUnavailable, match="output clientIdPrefix is missing"):
+        StackOutputs.parse({name: value for name, value in OUTPUTS.items() if name != "clientIdPrefix"})
+
+
+def test_outputs_are_written_as_they_were_read() -> None:
+    """Numbers are whole, a CA that is the system's is none, unknown names are gone."""
+    parsed = StackOutputs.parse(OUTPUTS)
+    assert parsed.iot_mqtts_port == 2
+    expected = {**OUTPUTS, "caFile": None, "iotMqttsPort": 2}
+    del expected["colour"]
+    assert parsed.to_json() == expected
+    assert StackOutputs.parse(parsed.to_json()) == parsed
+
+
+def environment_with(**more: Any) -> Environment:
+    """Make the environment of a ready file."""
+    return Environment.from_ready("embedded", make_ready(**more), names=Names("r"))
+
+
+def test_a_client_takes_nothing_from_the_users_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither from variables nor from files; the endpoint, region and keys are the environment's."""
+    config = tmp_path / "config"
+    config.write_text("[default]\nregion = eu-west-1\nendpoint_url = http://127.0.0.1:9\n[profile nobody]\n", "utf-8")
+    for name, value in {
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_PROFILE": "someone-else",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "AKIAREAL",
+        "AWS_SECRET_ACCESS_KEY": "real",
+        "AWS_CA_BUNDLE": "/nonexistent",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    client = environment_with().client("iot")
+
+    assert client.meta.endpoint_url == "http://127.0.0.1:1"
+    assert client.meta.region_name == "us-east-1"
+    assert client._request_signer._credentials.access_key == "AKIAOWN"
+    assert client._endpoint.http_session._proxy_config._proxies == {}
+    client.close()
+
+
+def test_a_client_can_be_somebody_else() -> None:
+    """A guest's credentials, no credentials, another region."""
+    environment = environment_with()
+    guest = environment.client(
+        "iot-data", credentials=Credentials(access_key_id="ASIA1", secret_access_key="s", session_token="t")
+    )
+    stranger = environment.client("cognito-identity", unsigned=True)
+    foreign = environment.client("iot", region="eu-west-1")
+
+    assert guest._request_signer._credentials.token == "t"
+    assert guest.meta.endpoint_url == "http://127.0.0.1:1"
+    assert stranger._request_signer._credentials is None
+    assert foreign.meta.region_name == "eu-west-1"
+    for client in (guest, stranger, foreign):
+        client.close()
+
+
+def test_every_target_that_is_offered_can_be_made(tmp_path: Path) -> None:
+    """By its name, with a sentence for the help text; and no other."""
+    assert set(TARGETS) == {"embedded", "endpoint"}
+    for name in TARGETS:
+        target = make_target(name, ready_file=tmp_path / "ready.json")
+        assert target.name == name
+        assert Capability.POLICY in target.capabilities
+        assert target.patience > 0
+        target.stop()
+    with pytest.raises(SettingsError, match="one of embedded, endpoint"):
+        make_target("moon")
+
+
+def test_the_embedded_target_deploys_this_projects_stack_or_the_one_that_is_named(tmp_path: Path) -> None:
+    """The default is the program in infra, which the wheel carries."""
+    assert (DEFAULT_STACK / "Pulumi.yaml").is_file()
+    assert isinstance(make_target("embedded"), EmbeddedTarget)
+    target = make_target("embedded", stack=tmp_path)
+    with pytest.raises(SettingsError, match=r"Pulumi\.yaml"):
+        target.start()
+
+
+def test_a_worker_shares_what_its_controller_started(ready_file: Path) -> None:
+    """It runs at the embedded target, by the controller's ready file."""
+    target = EndpointTarget(ready_file, name="embedded")
+    assert target.name == target.start().target == "embedded"
