@@ -1,0 +1,69 @@
+"""Thingwright: end-to-end tests for AWS IoT Core systems.
+
+What a test author types is exported here; every name is loaded when it is first used, so that importing the package, as
+pytest does in every suite of an environment it is installed in, costs nothing.
+
+    from harness import BroadcastClient, Operator, Message, Refusal, Topics
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from harness.clients.broadcast import BroadcastClient as BroadcastClient
+    from harness.clients.broadcast import WssEndpoint as WssEndpoint
+    from harness.clients.credentials import TemporaryCredentials as TemporaryCredentials
+    from harness.clients.faults import Faults as Faults
+    from harness.clients.inbox import Delivery as Delivery
+    from harness.clients.inbox import Inbox as Inbox
+    from harness.clients.message import Message as Message
+    from harness.clients.operator import Operator as Operator
+    from harness.clients.refusal import Refusal as Refusal
+    from harness.clients.topics import Topics as Topics
+    from harness.clients.trace import Trace as Trace
+    from harness.errors import ConnectionRefused as ConnectionRefused
+    from harness.errors import ExpectationError as ExpectationError
+    from harness.errors import HarnessError as HarnessError
+    from harness.errors import OperationRefused as OperationRefused
+    from harness.targets.base import Capability as Capability
+    from harness.targets.outputs import StackOutputs as StackOutputs
+
+_HOMES: Final = {
+    "BroadcastClient": "harness.clients.broadcast",
+    "Capability": "harness.targets.base",
+    "ConnectionRefused": "harness.errors",
+    "Delivery": "harness.clients.inbox",
+    "ExpectationError": "harness.errors",
+    "Faults": "harness.clients.faults",
+    "HarnessError": "harness.errors",
+    "Inbox": "harness.clients.inbox",
+    "Message": "harness.clients.message",
+    "OperationRefused": "harness.errors",
+    "Operator": "harness.clients.operator",
+    "Refusal": "harness.clients.refusal",
+    "StackOutputs": "harness.targets.outputs",
+    "TemporaryCredentials": "harness.clients.credentials",
+    "Topics": "harness.clients.topics",
+    "Trace": "harness.clients.trace",
+    "WssEndpoint": "harness.clients.broadcast",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, in the table above
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for (PEP 562)."""
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names beside the module's own."""
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,464 @@
+"""`BroadcastClient`: anyone on the internet, with guest credentials, over MQTT 5 in a WebSocket signed with SigV4."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
+
+from awscrt import mqtt5
+
+from harness.clients.connection import Connection, Ended, NativeClient, stopped
+from harness.clients.handover import Handover
+from harness.clients.inbox import Delivery, Inbox
+from harness.clients.message import Message, as_payload
+from harness.clients.refusal import FIRST_FAILURE, Action, Refusal, how_refused
+from harness.clients.signing import HandshakeSigner, Signature
+from harness.clients.tls import shared_context
+from harness.clients.waiting import PATIENCE, STOP_WITHIN
+from harness.errors import (
+    ConnectionRefused,
+    ExpectationError,
+    HarnessError,
+    OperationRefused,
+    TargetUnavailable,
+    TeardownError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from harness.clients.credentials import CredentialSource, TemporaryCredentials
+    from harness.clients.message import Payload
+    from harness.clients.refusal import How
+    from harness.clients.trace import Trace
+
+CLIENT_ID_PREFIX: Final = "public-"
+_AWS_LIMITS: Final = mqtt5.ExtendedValidationAndFlowControlOptions.AWS_IOT_CORE_DEFAULTS
+"""Among them: at most 100 publishes a second from one connection."""
+_RECONNECT_AFTER_MS: Final = 1_000
+"""AWS accepts one connection attempt a second from a client id."""
+_RECONNECT_AT_LATEST_MS: Final = 4_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WssEndpoint:
+    """Where guests connect to.
+
+    Args:
+        host: bare host name or address.
+        region: AWS region that the signature names.
+        port: 443 on AWS.
+        ca_file: PEM file that checks the server certificate; None means the system's authorities.
+    """
+
+    host: str
+    region: str
+    port: int = 443
+    ca_file: str | None = None
+
+    @classmethod
+    def parse(cls, url: str, *, region: str, ca_file: str | None = None) -> WssEndpoint:
+        """Read a stack's ``iotWssUrl``, ``wss://host[:port]/mqtt``."""
+        parts = urlsplit(url)
+        return cls(host=parts.hostname or "", port=parts.port or 443, region=region, ca_file=ca_file)
+
+
+class BroadcastClient:
+    """A guest: connects, subscribes, publishes, and remembers what it heard.
+
+    It reconnects by itself when its connection breaks, with fresh credentials when the broker refuses the old ones, and
+    subscribes again to what it had subscribed to. One client belongs to the event loop it connects on.
+
+    Args:
+        endpoint: where to connect to.
+        credentials: where its credentials come from.
+        client_id: ``public-`` and eight hexadecimal digits when None.
+        signature: what kind of signature to put on the handshake.
+        patience: seconds a wait for something that should come may take.
+        trace: the target's trace, where it has one: refusals and failures quote it.
+        handover: shared by the clients of one test; one of its own when None.
+        has_metrics: whether to name the SDK in the user name, as AWS's builders do.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: WssEndpoint,
+        credentials: CredentialSource,
+        client_id: str | None = None,
+        signature: Signature | str = Signature.RIGHT,
+        patience: float = PATIENCE,
+        trace: Trace | None = None,
+        handover: Handover | None = None,
+        has_metrics: bool = True,
+    ) -> None:
+        self.client_id = client_id or make_client_id()
+        self.endpoint = endpoint
+        self.inbox = Inbox(self.client_id, patience=patience, trace=trace)
+        self._credentials = credentials
+        self._signer = HandshakeSigner(source=credentials, region=endpoint.region, signature=Signature(signature))
+        self._patience = patience
+        self._trace = trace
+        self._handover = handover
+        self._has_metrics = has_metrics
+        self._connection: Connection | None = None
+        self._subscriptions: dict[str, int] = {}
+        self._restored = 0
+        self._restoring: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"BroadcastClient({self.client_id!r})"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.connect()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def credentials(self) -> TemporaryCredentials | None:
+        """What its last handshake was signed with, None before the first and when it does not sign."""
+        return self._signer.used
+
+    @property
+    def access_key_id(self) -> str | None:
+        """Access key of its last handshake, None before the first and when it does not sign."""
+        return self._signer.used.access_key_id if self._signer.used else None
+
+    @property
+    def connections(self) -> int:
+        """How often it has been connected so far, the present connection included."""
+        return self._connection.ups if self._connection else 0
+
+    def condition(self) -> str:
+        """Say in a few words whether it is connected and what it listens to."""
+        connection = self._connection
+        if connection is None:
+            return "is not connected"
+        listens = f"listens to {', '.join(self._subscriptions)}" if self._subscriptions else "has not subscribed"
+        if connection.is_up:
+            again = f" for the {connection.ups}. time" if connection.ups > 1 else ""
+            return f"is connected{again}, {listens}"
+        return f"lost its connection ({connection.ended or 'it was stopped'}), {listens}"
+
+    async def connect(self) -> None:
+        """Get credentials, connect and wait for the CONNACK.
+
+        Raises:
+            ConnectionRefused: the broker, or what stands before it, did not let this client in; says how and, where
+                known, why.
+            TargetUnavailable: the endpoint cannot be reached.
+            botocore.exceptions.ClientError: there are no credentials for this guest.
+        """
+        __tracebackhide__ = True
+        if (refusal := await self._try_connect()) is not None:
+            await self.stop()
+            raise ConnectionRefused(self.client_id, how=refusal.how, because=refusal.because)
+
+    async def subscribe(self, topic_filter: str, *, qos: int = 1) -> None:
+        """Subscribe and wait for the SUBACK.
+
+        Args:
+            topic_filter: topic name, ``+`` and ``#`` allowed.
+            qos: highest quality of service for deliveries, 0 or 1.
+
+        Raises:
+            OperationRefused: it was not granted; says how and, where known, why.
+        """
+        __tracebackhide__ = True
+        if (refusal := await self._try_subscribe(topic_filter, qos=qos)) is not None:
+            raise self._refused(refusal)
+
+    async def unsubscribe(self, topic_filter: str) -> None:
+        """Unsubscribe and wait for the UNSUBACK.
+
+        Raises:
+            HarnessError: the broker did not accept it.
+        """
+        outcome = await self._up().unsubscribe(topic_filter, within=self._patience)
+        if isinstance(outcome, Ended) or outcome >= FIRST_FAILURE:
+            raise HarnessError(f"{self.client_id} could not unsubscribe from {topic_filter!r}: {outcome}")
+        self._subscriptions.pop(topic_filter, None)
+
+    async def publish(self, topic: str, payload: Payload, *, qos: int = 1, retain: bool = False) -> Message:
+        """Publish; at QoS 1 return once the broker has acknowledged it.
+
+        Args:
+            topic: topic name.
+            payload: text, bytes, or a value to be sent as JSON.
+            qos: 0 or 1.
+            retain: have the broker keep it for later subscribers.
+
+        Raises:
+            OperationRefused: the broker did not take it; says how and, where known, why.
+        """
+        __tracebackhide__ = True
+        outcome = await self._try_publish(topic, payload, qos=qos, retain=retain)
+        if isinstance(outcome, Refusal):
+            raise self._refused(outcome)
+        return outcome
+
+    async def expect_refusal(
+        self,
+        *,
+        connect: bool = False,
+        subscribe: str | None = None,
+        publish: str | None = None,
+        payload: Payload = "refuse me",
+        qos: int = 1,
+    ) -> Refusal:
+        """Try one thing that has to be refused.
+
+        Args:
+            connect: try to connect.
+            subscribe: topic filter to subscribe to.
+            publish: topic name to publish to.
+            payload: what to publish.
+            qos: quality of service to publish or subscribe with; a QoS 0 publish is refused by a closed connection.
+
+        Returns:
+            What was tried, how it was refused and, where known, why.
+
+        Raises:
+            ExpectationError: it was granted.
+            ValueError: not exactly one thing to try.
+        """
+        __tracebackhide__ = True
+        if (connect, subscribe is not None, publish is not None).count(True) != 1:
+            raise ValueError("expect_refusal takes exactly one of connect=True, subscribe=… and publish=…")
+        outcome: Refusal | Message | None
+        if subscribe is not None:
+            tried, outcome = f"subscribe to {subscribe!r}", await self._try_subscribe(subscribe, qos=qos)
+        elif publish is not None:
+            tried, outcome = (
+                f"publish to {publish!r}",
+                await self._try_publish(publish, payload, qos=qos, awaits_end=True),
+            )
+        else:
+            tried, outcome = "connect", await self._try_connect()
+            if outcome is not None:
+                await self.stop()
+        if isinstance(outcome, Refusal):
+            return outcome
+        raise ExpectationError(
+            f"{self.client_id} was to be refused to {tried}, and was allowed to",
+            trace=await self._trace.tail(client_ids=[self.client_id]) if self._trace else (),
+        )
+
+    @asynccontextmanager
+    async def expect_reconnect(self) -> AsyncIterator[None]:
+        """Expect that the connection breaks within the block; leave it when it is back with all its subscriptions.
+
+        Raises:
+            ExpectationError: it is not back in time.
+        """
+        __tracebackhide__ = True
+        before = self._up().ups
+        yield
+        try:
+            await self._up().changes.until(lambda: self._restored > before or None, within=self._patience)
+        except TimeoutError:
+            raise ExpectationError(
+                f"{self.client_id} was to be connected again within {self._patience:g} s; it {self.condition()}",
+                trace=await self._trace.tail(client_ids=[self.client_id]) if self._trace else (),
+            ) from None
+
+    async def stop(self) -> None:
+        """Disconnect for good; without effect when that has happened.
+
+        Raises:
+            TeardownError: it does not stop.
+        """
+        if not await self.has_stopped():
+            raise TeardownError([self.client_id], remedy=f"it did not stop within {STOP_WITHIN:g} s")
+
+    async def has_stopped(self) -> bool:
+        """Disconnect for good and tell whether that worked."""
+        for task in self._restoring:
+            task.cancel()
+        has_stopped = await stopped(self._connection, within=STOP_WITHIN)
+        self.inbox.close()
+        return has_stopped
+
+    async def _try_connect(self) -> Refusal | None:
+        if self._connection is not None:
+            raise HarnessError(f"{self.client_id} connects once; make another client")
+        if self._signer.signature is not Signature.MISSING:
+            await asyncio.to_thread(self._credentials.get)  # an error of Cognito's reaches the test as it is
+        self._handover = self._handover or Handover()
+        self._connection = Connection(
+            self._options(),
+            handover=self._handover,
+            on_message=self._deliver,
+            on_up=self._came_up,
+            on_down=self._went_down,
+            make_client=self._make_native,
+        )
+        try:
+            ended = await self._connection.start(within=self._patience)
+        except TimeoutError:
+            ended = Ended(error_name=f"no answer within {self._patience:g} s")
+        if ended is None:
+            return None
+        if (how := how_refused(ended.error_name)) is None:
+            await self.stop()
+            raise TargetUnavailable(f"{self.client_id} cannot reach {self.endpoint.host}:{self.endpoint.port}: {ended}")
+        because = None
+        if self._trace is not None:
+            because = await self._trace.why_connection_refused(
+                client_id=self.client_id, how=how, access_key_id=self.access_key_id
+            )
+        return Refusal(action="iot:Connect", resource=self.client_id, how=how, because=because)
+
+    async def _try_subscribe(self, topic_filter: str, *, qos: int) -> Refusal | None:
+        outcome = await self._up().subscribe(topic_filter, qos=qos, within=self._patience)
+        if isinstance(outcome, int) and outcome < FIRST_FAILURE:
+            self._subscriptions[topic_filter] = qos
+            return None
+        return await self._refusal("iot:Subscribe", topic_filter, outcome, acknowledgement="suback")
+
+    async def _try_publish(
+        self, topic: str, payload: Payload, *, qos: int, retain: bool = False, awaits_end: bool = False
+    ) -> Message | Refusal:
+        connection = self._up()
+        downs = connection.downs
+        message = Message(
+            topic, as_payload(payload), qos=qos, sender=self.client_id, patience=self._patience, trace=self._trace
+        )
+        packet = mqtt5.PublishPacket(topic=topic, payload=message.payload, qos=mqtt5.QoS(qos), retain=retain)
+        outcome = await connection.publish(packet, within=self._patience)
+        if qos == 0 and outcome == 0 and awaits_end:
+            try:
+                outcome = await connection.until_down(downs, within=self._patience)
+            except TimeoutError:
+                return message
+        if isinstance(outcome, int) and outcome < FIRST_FAILURE:
+            return message
+        return await self._refusal("iot:Publish", topic, outcome, acknowledgement="puback")
+
+    async def _refusal(self, action: Action, resource: str, outcome: int | Ended, *, acknowledgement: How) -> Refusal:
+        how = acknowledgement if isinstance(outcome, int) else how_refused(outcome.error_name) or "hang-up"
+        because = None
+        if self._trace is not None:
+            because = await self._trace.why_operation_refused(
+                client_id=self.client_id, action=action, resource=resource
+            )
+        return Refusal(action=action, resource=resource, how=how, because=because)
+
+    def _refused(self, refusal: Refusal) -> OperationRefused:
+        return OperationRefused(
+            self.client_id, action=refusal.action, resource=refusal.resource, how=refusal.how, because=refusal.because
+        )
+
+    def _make_native(self, options: mqtt5.ClientOptions) -> NativeClient:
+        native: NativeClient = mqtt5.Client(options)
+        return native
+
+    def _up(self) -> Connection:
+        if self._connection is None:
+            raise HarnessError(f"{self.client_id} is not connected: await its connect() first")
+        return self._connection
+
+    def _options(self) -> mqtt5.ClientOptions:
+        endpoint = self.endpoint
+        return mqtt5.ClientOptions(
+            host_name=endpoint.host,
+            port=endpoint.port,
+            tls_ctx=shared_context(endpoint.ca_file, port=endpoint.port),
+            websocket_handshake_transform=self._signer,
+            connect_options=mqtt5.ConnectPacket(client_id=self.client_id, keep_alive_interval_sec=1_200),
+            session_behavior=mqtt5.ClientSessionBehaviorType.CLEAN,
+            # Whatever was under way when a connection ended is reported and not repeated: a refusal must not become a
+            # loop.
+            offline_queue_behavior=mqtt5.ClientOperationQueueBehaviorType.FAIL_ALL_ON_DISCONNECT,
+            extended_validation_and_flow_control_options=_AWS_LIMITS,
+            retry_jitter_mode=mqtt5.ExponentialBackoffJitterMode.NONE,
+            min_reconnect_delay_ms=_RECONNECT_AFTER_MS,
+            max_reconnect_delay_ms=_RECONNECT_AT_LATEST_MS,
+            disable_metrics=not self._has_metrics,
+        )
+
+    # Called on the loop's thread by the connection.
+
+    def _deliver(self, packet: mqtt5.PublishPacket, received_at: float) -> None:
+        self.inbox.deliver(
+            Delivery(
+                topic=packet.topic,
+                payload=bytes(packet.payload or b""),
+                qos=int(packet.qos),
+                retain=bool(packet.retain),
+                properties=tuple((each.name, each.value) for each in packet.user_properties or ()),
+                received_at=received_at,
+            )
+        )
+
+    def _came_up(self, is_resumed: bool) -> None:  # noqa: FBT001 - a callback with one argument
+        connection = self._up()
+        if connection.ups > 1 and not is_resumed and self._subscriptions:
+            task = asyncio.get_running_loop().create_task(self._restore(connection, connection.ups))
+            self._restoring.add(task)
+            task.add_done_callback(self._restoring.discard)
+        else:
+            self._restored = connection.ups
+
+    async def _restore(self, connection: Connection, ups: int) -> None:
+        outcomes = [
+            await connection.subscribe(topic_filter, qos=qos, within=self._patience)
+            for topic_filter, qos in self._subscriptions.items()
+        ]
+        if all(isinstance(outcome, int) and outcome < FIRST_FAILURE for outcome in outcomes):
+            self._restored = max(self._restored, ups)
+            connection.changes.notify()
+
+    def _went_down(self, ended: Ended) -> None:
+        if how_refused(ended.error_name) == "upgrade-403" and self._signer.used is not None:
+            self._credentials.discard(self._signer.used)
+
+
+def make_client_id(prefix: str = CLIENT_ID_PREFIX) -> str:
+    """Return a fresh client id of a guest: a prefix and eight hexadecimal digits."""
+    return prefix + secrets.token_hex(4)
+
+
+async def connect_all(clients: Iterable[BroadcastClient], *, subscribe: str | None = None) -> None:
+    """Connect many clients at once and have each of them subscribe.
+
+    Raises:
+        Exception: what the first of those that failed raised, with a note on how many others did.
+    """
+    __tracebackhide__ = True
+
+    async def join(client: BroadcastClient) -> None:
+        await client.connect()
+        if subscribe is not None:
+            await client.subscribe(subscribe)
+
+    outcomes = await asyncio.gather(*(join(client) for client in clients), return_exceptions=True)
+    errors = [each for each in outcomes if isinstance(each, BaseException)]
+    if errors:
+        if len(outcomes) > 1:
+            errors[0].add_note(f"{len(errors)} of {len(outcomes)} clients failed; this is the first")
+        raise errors[0]
+
+
+async def stop_all(clients: Iterable[BroadcastClient]) -> None:
+    """Stop many clients at once.
+
+    Raises:
+        TeardownError: names those that did not stop in time.
+    """
+    __tracebackhide__ = True
+    everybody = list(clients)
+    have_stopped = await asyncio.gather(*(client.has_stopped() for client in everybody))
+    left = [each.client_id for each, has_stopped in zip(everybody, have_stopped, strict=True) if not has_stopped]
+    if left:
+        raise TeardownError(left, remedy=f"they did not stop within {STOP_WITHIN:g} s")

@@ -1,0 +1,191 @@
+"""The target's trace: what it decided and why, for failure messages and refusals.
+
+A trace is read forward from where it was last read, so one `Trace` per run asks the target only for what is new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from json import dumps
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from harness.clients.message import listed
+from harness.clients.waiting import EXPLAIN_WITHIN
+from harness.errors import TargetUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from harness.clients.admin import AdminApi
+    from harness.clients.refusal import How
+
+Record: TypeAlias = dict[str, Any]
+
+_KEPT: Final = 20_000
+_SHOWN: Final = 15
+_DENIALS_SHOWN: Final = 5
+_LONGEST_VALUE: Final = 120
+
+
+class Trace:
+    """Reads a target's trace.
+
+    Args:
+        admin: the target's admin API.
+    """
+
+    def __init__(self, admin: AdminApi) -> None:
+        self._admin = admin
+        self._lock = threading.Lock()
+        self._last_seq = 0
+        self._records: deque[Record] = deque(maxlen=_KEPT)
+
+    async def records(self) -> list[Record]:
+        """Return all records up to now, oldest first; at most the last 20,000."""
+        return await asyncio.to_thread(self._read, 0.0)
+
+    async def tail(self, *, client_ids: Collection[str] = (), topic: str | None = None) -> list[str]:
+        """Return the last lines of the trace that concern these clients or this topic, denials of theirs first of all.
+
+        Never raises: a failure message does without, rather than be hidden by another failure.
+
+        Args:
+            client_ids: whose lines; empty means everybody's.
+            topic: lines about this topic count too.
+        """
+        try:
+            records = await self.records()
+        except TargetUnavailable as error:
+            return [f"(no trace: {error})"]
+        who = set(client_ids)
+        told = [each for each in records if not is_consent(each)]
+        mine = [each for each in told if each.get("client_id") in who or (topic and each.get("topic") == topic)]
+        mine = mine or told
+        shown = mine[-_SHOWN:]
+        denials = [each for each in mine[:-_SHOWN] if is_denial(each)][-_DENIALS_SHOWN:]
+        return [line(each) for each in (*denials, *shown)]
+
+    async def denials(self, *, client_ids: Collection[str], topic: str) -> list[str]:
+        """Return what these clients were denied on a topic, one line for each cause and at most eight.
+
+        Never raises, as `tail` does not.
+
+        Args:
+            client_ids: whose denials.
+            topic: as the clients wrote it.
+        """
+        try:
+            records = await self.records()
+        except TargetUnavailable:
+            return []
+        who: dict[tuple[str, str], list[str]] = {}
+        for record in records:
+            if record.get("client_id") in client_ids and record.get("topic") == topic and is_denial(record):
+                clients = who.setdefault((str(detail(record).get("action")), str(detail(record).get("because"))), [])
+                if record["client_id"] not in clients:
+                    clients.append(record["client_id"])
+        return [f"{action} was denied to {listed(clients)}: {why}" for (action, why), clients in who.items()][-8:]
+
+    async def why_connection_refused(
+        self, *, client_id: str, how: How, access_key_id: str | None, within: float = EXPLAIN_WITHIN
+    ) -> str | None:
+        """Tell why a client was not let in.
+
+        Args:
+            client_id: who tried; the target knows it only once there was a CONNECT.
+            how: how the refusal showed.
+            access_key_id: what the upgrade was signed with; None when it was not signed.
+            within: seconds to wait for the trace to tell.
+        """
+
+        def fits(record: Record) -> bool:
+            if how == "upgrade-403":
+                return record["kind"] == "upgrade_refused" and detail(record).get("access_key_id") == access_key_id
+            if how == "tls":
+                return bool(record["kind"] == "tls_refused")
+            return record.get("client_id") == client_id and (
+                record["kind"] == "connect_refused" or is_denial(record, action="iot:Connect")
+            )
+
+        return await self._because(fits, within=within)
+
+    async def why_operation_refused(
+        self, *, client_id: str, action: str, resource: str, within: float = EXPLAIN_WITHIN
+    ) -> str | None:
+        """Tell why something a connected client asked for was refused.
+
+        Args:
+            client_id: who asked.
+            action: ``iot:Publish`` or ``iot:Subscribe``.
+            resource: the topic or topic filter, as the client wrote it.
+            within: seconds to wait for the trace to tell.
+        """
+
+        def fits(record: Record) -> bool:
+            return (
+                record.get("client_id") == client_id
+                and is_denial(record, action=action)
+                and str(detail(record).get("resource", "")).endswith(resource)
+            )
+
+        return await self._because(fits, within=within)
+
+    async def _because(self, fits: Callable[[Record], bool], *, within: float) -> str | None:
+        def newest_reason() -> Iterator[str]:
+            for record in reversed(self._read(0.0)):
+                if fits(record) and (because := detail(record).get("because")):
+                    yield str(because)
+
+        def look() -> str | None:
+            if (because := next(newest_reason(), None)) is None and self._read(within):
+                because = next(newest_reason(), None)
+            return because
+
+        try:
+            return await asyncio.to_thread(look)
+        except TargetUnavailable:
+            return None
+
+    def _read(self, wait: float) -> list[Record]:
+        with self._lock:
+            for record in self._admin.get_lines("trace", since=self._last_seq, wait=wait):
+                if record["seq"] > self._last_seq:
+                    self._last_seq = record["seq"]
+                    self._records.append(record)
+            return list(self._records)
+
+
+def detail(record: Record) -> Record:
+    """Return what a record says beyond who and when."""
+    return record.get("detail") or {}
+
+
+def is_denial(record: Record, *, action: str | None = None) -> bool:
+    """Tell whether a record is a decision that denied something."""
+    says = detail(record)
+    return record["kind"] == "decision" and says.get("allowed") is False and action in (None, says.get("action"))
+
+
+def is_consent(record: Record) -> bool:
+    """Tell whether a record is a decision that allowed something: what came of it has a record of its own."""
+    return record["kind"] == "decision" and detail(record).get("allowed") is True
+
+
+def line(record: Record) -> str:
+    """Write a record as one line."""
+    says = detail(record)
+    words = [f"#{record['seq']}", str(record.get("at", ""))[11:23], str(record.get("actor", ""))]
+    if record["kind"] == "decision":
+        words += ["allowed" if says.get("allowed") else "DENIED", str(record.get("client_id") or "")]
+        words += [str(says.get("action")), f"because {says.get('because')}"]
+    else:
+        words += [str(record["kind"]), *(str(record[name]) for name in ("client_id", "topic") if record.get(name))]
+        words += [f"{name}={_short(value)}" for name, value in says.items() if value is not None]
+    return " ".join(word for word in words if word)
+
+
+def _short(value: Any) -> str:
+    text = dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"

@@ -1,0 +1,74 @@
+"""Waiting, in one place: no other module of the clients knows of timeouts, and no test of seconds.
+
+How long a wait for something that should come may take is the target's *patience*, passed in by whoever makes a client.
+What must happen at once whatever the target has its bound here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+PATIENCE: Final = 20.0
+"""Seconds for something that should come, where nobody knows the target better."""
+
+STOP_WITHIN: Final = 2.0
+"""Seconds in which all clients of a test have to stop."""
+
+EXPLAIN_WITHIN: Final = 1.0
+"""Seconds a failure may be held back while the trace is asked for its cause."""
+
+
+async def wait(awaitable: Awaitable[T], *, within: float) -> T:
+    """Await something for at most some seconds.
+
+    Raises:
+        TimeoutError: it did not come.
+    """
+    return await asyncio.wait_for(awaitable, timeout=within)
+
+
+class Changes:
+    """A place to wait until a state holds; whoever changes the state says so with `notify`.
+
+    Belongs to one event loop: `notify` and `until` are called on its thread.
+    """
+
+    def __init__(self) -> None:
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def notify(self) -> None:
+        """Let everybody who waits look again, once per turn of the loop however often it is called."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    async def until(self, look: Callable[[], T | None], *, within: float | None) -> T:
+        """Wait until a look at the state gives something other than None.
+
+        Args:
+            look: called at once and after each change.
+            within: seconds; None means as long as it takes.
+
+        Returns:
+            What the look gave.
+
+        Raises:
+            TimeoutError: it gave None all the time.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(within):
+            while (seen := look()) is None:
+                waiter = loop.create_future()
+                self._waiters.add(waiter)
+                try:
+                    await waiter
+                finally:
+                    self._waiters.discard(waiter)
+        return seen

@@ -1,0 +1,1 @@
+"""What ran, on which target, with what result."""

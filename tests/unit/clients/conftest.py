@@ -1,0 +1,229 @@
+"""Doubles for the clients' neighbours: the runtime's MQTT client, and a target's admin API."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from awscrt import mqtt5
+from awscrt.exceptions import AwsCrtError
+
+from harness.clients.admin import AdminApi
+from harness.clients.broadcast import BroadcastClient, WssEndpoint
+from harness.clients.credentials import GivenCredentials, TemporaryCredentials
+from harness.clients.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ENDPOINT = WssEndpoint(host="broker.test", region="eu-central-1", port=8443)
+KEYS = TemporaryCredentials(access_key_id="ASIATEST", secret_access_key="secret", session_token="token")
+OFFLINE = "AWS_ERROR_MQTT5_OPERATION_FAILED_DUE_TO_OFFLINE_QUEUE_POLICY"
+
+
+def crt_error(name: str) -> AwsCrtError:
+    """Make an error as the runtime raises it."""
+    return AwsCrtError(code=1, name=name, message=name)
+
+
+class FakeNative:
+    """Plays `awscrt.mqtt5.Client`: calls back on a thread of its own, and answers as it was told.
+
+    Attributes:
+        on_start: called by `start`; connects by default.
+        answers: topic or topic filter → reason code, or the name of the error that ends the connection; 0 by default.
+        does_stop: whether `stop` is followed by the stopped event.
+    """
+
+    def __init__(self) -> None:
+        self.options: mqtt5.ClientOptions = None
+        self.on_start: Callable[[], None] = self.come_up
+        self.answers: dict[str, int | str] = {}
+        self.does_stop = True
+        self.published: list[mqtt5.PublishPacket] = []
+        self.subscribed: list[str] = []
+        self.unsubscribed: list[str] = []
+        self.stops = 0
+        self.thread = ThreadPoolExecutor(max_workers=1)
+
+    def start(self) -> None:
+        """Do what the test said."""
+        self.on_start()
+
+    def stop(self, disconnect_packet: mqtt5.DisconnectPacket | None = None) -> None:
+        """Say that it has stopped, unless it is to hang."""
+        assert disconnect_packet is not None
+        self.stops += 1
+        if self.does_stop:
+            self.thread.submit(self.options.on_lifecycle_event_stopped_fn, mqtt5.LifecycleStoppedData())
+
+    def come_up(self, *, session_present: bool = False) -> None:
+        """Connect."""
+        connack = mqtt5.ConnackPacket(session_present=session_present, reason_code=mqtt5.ConnectReasonCode.SUCCESS)
+        data = mqtt5.LifecycleConnectSuccessData(connack_packet=connack)
+        self.thread.submit(self.options.on_lifecycle_event_connection_success_fn, data)
+
+    def refuse(self, name: str, reason_code: int | None = None) -> None:
+        """Fail to connect."""
+        connack = None if reason_code is None else mqtt5.ConnackPacket(reason_code=reason_code, reason_string="no")
+        data = mqtt5.LifecycleConnectFailureData(connack_packet=connack, exception=crt_error(name))
+        self.thread.submit(self.options.on_lifecycle_event_connection_failure_fn, data)
+
+    def go_down(self, name: str, reason_code: int | None = None) -> None:
+        """Lose the connection."""
+        packet = None if reason_code is None else mqtt5.DisconnectPacket(reason_code=reason_code)
+        data = mqtt5.LifecycleDisconnectData(disconnect_packet=packet, exception=crt_error(name))
+        self.thread.submit(self.options.on_lifecycle_event_disconnection_fn, data)
+
+    def hear(self, topic: str, payload: bytes | None, **fields: Any) -> None:
+        """Receive a PUBLISH."""
+        packet = mqtt5.PublishPacket(topic=topic, payload=payload, **{"qos": mqtt5.QoS.AT_LEAST_ONCE, **fields})
+        data = mqtt5.PublishReceivedData(publish_packet=packet)
+        self.thread.submit(self.options.on_publish_callback_fn, data)
+
+    def publish(self, publish_packet: mqtt5.PublishPacket) -> Future[Any]:
+        """Acknowledge as told, and send the message back as a loopback."""
+        self.published.append(publish_packet)
+        return self._answer(
+            publish_packet.topic, lambda code: SimpleNamespace(puback=SimpleNamespace(reason_code=code))
+        )
+
+    def subscribe(self, subscribe_packet: mqtt5.SubscribePacket) -> Future[Any]:
+        """Acknowledge as told."""
+        topic_filter = subscribe_packet.subscriptions[0].topic_filter
+        self.subscribed.append(topic_filter)
+        return self._answer(topic_filter, lambda code: SimpleNamespace(reason_codes=[code]))
+
+    def unsubscribe(self, unsubscribe_packet: mqtt5.UnsubscribePacket) -> Future[Any]:
+        """Acknowledge as told."""
+        topic_filter = unsubscribe_packet.topic_filters[0]
+        self.unsubscribed.append(topic_filter)
+        return self._answer(topic_filter, lambda code: SimpleNamespace(reason_codes=[code]))
+
+    def _answer(self, subject: str, make: Callable[[int], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        answer = self.answers.get(subject, 0)
+
+        def answer_later() -> None:
+            if answer == "silence":
+                return
+            if isinstance(answer, int):
+                future.set_result(make(answer))
+            elif answer.startswith("local:"):
+                future.set_exception(crt_error(answer.removeprefix("local:")))
+            else:
+                future.set_exception(crt_error(OFFLINE))
+                code = 0x87 if answer == "AWS_ERROR_MQTT5_DISCONNECT_RECEIVED" else None
+                self.go_down(answer, code)
+
+        self.thread.submit(answer_later)
+        return future
+
+
+@pytest.fixture
+def native() -> Iterator[FakeNative]:
+    """The runtime's client of the test's only broadcast client."""
+    fake = FakeNative()
+    yield fake
+    fake.thread.shutdown()
+
+
+@pytest.fixture
+def make_client(native: FakeNative) -> Callable[..., BroadcastClient]:
+    """Makes a broadcast client on top of `native`."""
+
+    class Guest(BroadcastClient):
+        def _make_native(self, options: mqtt5.ClientOptions) -> Any:
+            native.options = options
+            return native
+
+    def make(**arguments: Any) -> BroadcastClient:
+        return Guest(
+            **{
+                "endpoint": ENDPOINT,
+                "credentials": GivenCredentials(KEYS),
+                "client_id": "public-1",
+                "patience": 0.2,
+                **arguments,
+            }
+        )
+
+    return make
+
+
+@dataclass
+class FakeTarget:
+    """An admin API on loopback.
+
+    Attributes:
+        records: what `GET /trace` tells.
+        posted: what came by POST, with its path.
+        authorization: of the last request.
+        status: what is answered.
+        asked: queries of `GET /trace`.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    posted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    authorization: str | None = None
+    status: int = 200
+    asked: list[dict[str, list[str]]] = field(default_factory=list)
+    url: str = ""
+
+    def add(self, kind: str, **fields: Any) -> None:
+        """Append a record."""
+        seq = len(self.records) + 1
+        base = {"seq": seq, "at": f"2026-11-21T20:01:02.{seq:03d}Z", "actor": "broker", "kind": kind}
+        self.records.append({**base, "client_id": None, "principal": None, "topic": None, "detail": {}, **fields})
+
+    @property
+    def admin(self) -> AdminApi:
+        """A client of it."""
+        return AdminApi(self.url, "letmein")
+
+    @property
+    def trace(self) -> Trace:
+        """A reader of its trace."""
+        return Trace(self.admin)
+
+
+@pytest.fixture
+def fake_target() -> Iterator[FakeTarget]:
+    """A target's admin API, listening on loopback."""
+    fake = FakeTarget()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            query = parse_qs(urlsplit(self.path).query)
+            fake.asked.append(query)
+            since = int(query["since"][0])
+            lines = [json.dumps(each) for each in fake.records if each["seq"] > since]
+            self.answer("\n".join(lines).encode())
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            fake.posted.append((self.path, body))
+            self.answer(b'{"fault_id": "1"}')
+
+        def answer(self, content: bytes) -> None:
+            fake.authorization = self.headers["Authorization"]
+            self.send_response(fake.status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        fake.url = f"http://127.0.0.1:{server.server_port}/_thingwright"
+        yield fake
+        server.shutdown()

@@ -1,0 +1,608 @@
+"""The plugin in suites of its own: silent where nobody asks for a target, at work where somebody does.
+
+Every suite runs in a process of its own, with the plugin installed as an entry point, as `pip install` leaves it, or
+loaded by the suite's conftest, as in a checkout.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import harness
+from harness.plugin import TARGETS_IN_HELP
+from harness.targets.registry import TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Suite = Callable[..., pytest.RunResult]
+
+pytest_plugins = ["pytester"]
+
+SOURCES = Path(harness.__file__).parents[1]
+
+FAKE_TARGET = """
+import os
+from pathlib import Path
+
+import harness.run
+from harness.errors import ProvisioningError, TargetDied, TargetUnavailable
+from harness.targets.base import Capability, Environment
+from harness.targets.ready import ReadyFile
+
+LOG = Path(__file__).with_name("target.log")
+OUTPUTS = {
+    "region": "eu-central-1", "iotEndpoint": "localhost", "iotMqttsPort": 8883, "iotWssUrl": "wss://localhost:8443/mqtt",
+    "caFile": None, "identityPoolId": "eu-central-1:pool", "clientIdPrefix": "public-", "topicPrefix": "public/",
+    "telemetryTopic": "things/telemetry", "devicePolicyName": "device",
+}
+READY = ReadyFile(
+    pid=os.getpid(), region="eu-central-1", account_id="123456789012", control_plane_url="http://127.0.0.1:9",
+    iot_endpoint="localhost", mqtts_port=8883, wss_port=8443, ca_file="", access_key_id="AKIA",
+    secret_access_key="secret", admin_url="http://127.0.0.1:9/_thingwright", admin_token="token", outputs=OUTPUTS,
+)
+
+
+def log(line):
+    with LOG.open("a") as file:
+        file.write(f"{line} {os.getpid()}\\n")
+
+
+class FakeTarget:
+    name = "embedded"
+    capabilities = frozenset({Capability.POLICY, Capability.TRACE})
+    patience = 1.5
+    is_dead = False
+
+    def __init__(self, names):
+        self.names = names
+
+    def start(self):
+        log("start")
+        trouble = os.environ.get("TROUBLE")
+        if trouble == "unavailable":
+            raise TargetUnavailable("Docker is missing: install it.")
+        if trouble == "provisioning":
+            raise ProvisioningError("aws:iam/role:Role guest", reason="no such thing", call="CreateRole")
+        return Environment.from_ready(self.name, READY, names=self.names)
+
+    def check(self):
+        if self.is_dead:
+            raise TargetDied("broker", "ended with exit code 3", tail=["last words"])
+
+    def stop(self):
+        log("stop")
+
+
+harness.run.make_target = lambda name, *, ready_file, stack, names: FakeTarget(names)
+"""
+
+FAKE_GUESTS = """
+import asyncio
+
+import harness.fixtures
+
+
+class FakeClient:
+    def __init__(self, number):
+        self.client_id = f"public-{number}"
+        self.calls = []
+
+    async def connect(self):
+        self.loop = asyncio.get_running_loop()
+        self.calls.append("connect")
+
+    async def subscribe(self, topic):
+        self.calls.append(topic)
+
+    async def has_stopped(self):
+        assert asyncio.get_running_loop() is self.loop
+        return self.client_id != "public-stubborn"
+
+
+def make(self, *, client_id=None, **rest):
+    return FakeClient(client_id.removeprefix("public-") if client_id else 1)
+
+
+harness.fixtures.Guests.make = make
+"""
+
+
+def write_entry_point(folder: Path) -> None:
+    """Write what an installer leaves of the distribution."""
+    info = folder / "thingwright-0.1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thingwright\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text("[pytest11]\nharness.plugin = harness.plugin\n")
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Suite:
+    """Runs a suite, by default with the fake target and with none of the environment's other plugins.
+
+    ``loaded="entry point"`` loads everything that is installed, the plugin among it; ``"conftest"`` leaves that to the
+    suite's conftest.
+    """
+    installed = tmp_path / "installed"
+    write_entry_point(installed)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SOURCES), str(installed)]))
+    for name in ("HARNESS_TARGET", "HARNESS_READY_FILE", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TROUBLE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(
+        tests: str, *arguments: str, conftest: str = FAKE_TARGET, ini: str = "", mode: str = "auto", loaded: str = "-p"
+    ) -> pytest.RunResult:
+        pytester.makepyprojecttoml(
+            "[tool.pytest.ini_options]\n"
+            'addopts = ["--strict-markers", "--strict-config"]\nfilterwarnings = ["error"]\n'
+            f'asyncio_mode = "{mode}"\nasyncio_default_fixture_loop_scope = "function"\n{ini}'
+        )
+        if conftest:
+            pytester.makeconftest(conftest)
+        pytester.makepyfile(tests)
+        if loaded != "entry point":
+            monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+            arguments += ("-p", "pytest_asyncio.plugin", "-p", "xdist.plugin")
+            arguments += ("-p", "harness.plugin") if loaded == "-p" else ()
+        return pytester.runpytest_subprocess(*arguments)
+
+    return run
+
+
+def log_of(pytester: pytest.Pytester) -> list[str]:
+    """What the fake target was asked, without process ids."""
+    path = pytester.path / "target.log"
+    return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+# Nobody asks for a target.
+
+
+def test_a_suite_that_asks_for_no_target_keeps_its_names_and_options(suite: Suite) -> None:
+    """Its own fixtures, options and option values, although they are called like ours."""
+    result = suite(
+        """
+        import sys
+
+        def test_mine(target, operator, topics, request):
+            assert (target, operator, topics) == ("esp32", "plus", ["a"])
+            assert request.config.getoption("--clients") == "many"
+            assert not {"boto3", "awscrt", "harness.run", "harness.fixtures", "pydantic"} & set(sys.modules)
+        """,
+        "--target=esp32",
+        "--clients=many",
+        conftest="""
+        import pytest
+
+        def pytest_addoption(parser):
+            parser.addoption("--target", help="the board")
+            parser.addoption("--clients", help="how many")
+
+        @pytest.fixture
+        def target(request):
+            return request.config.getoption("--target")
+
+        @pytest.fixture
+        def operator():
+            return "plus"
+
+        @pytest.fixture
+        def topics():
+            return ["a"]
+        """,
+        loaded="entry point",
+    )
+
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("thingwright*")
+
+
+def test_a_suite_that_asks_for_no_target_sees_no_fixture_of_ours(suite: Suite) -> None:
+    """An unknown fixture stays unknown."""
+    result = suite("def test_mine(broadcast_client): pass", conftest="")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines("*fixture 'broadcast_client' not found")
+
+
+def test_the_plugin_imports_next_to_nothing() -> None:
+    """It is loaded by every pytest of the environment."""
+    program = "import sys, pytest; before = set(sys.modules); import harness.plugin; print(*set(sys.modules) - before)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=SOURCES, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert set(loaded) <= {"harness", "harness.plugin", "argparse"}
+
+
+def test_help_explains_every_option(suite: Suite) -> None:
+    """Options and ini settings of the plugin, and nothing crashes on the way."""
+    result = suite("", "--help")
+
+    text = re.sub(r"\s+", " ", result.stdout.str())
+    for words in ("--target", "--clients", "--ready-file", "iot_target", "iot_stack", "how many broadcast clients"):
+        assert words in text
+    assert all(name in TARGETS_IN_HELP for name in TARGETS)
+
+
+# Somebody does.
+
+
+@pytest.mark.parametrize("way", ["option", "environment", "ini"])
+def test_a_suite_asks_for_a_target_in_three_ways(suite: Suite, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Each of them registers the fixtures."""
+    if way == "environment":
+        monkeypatch.setenv("HARNESS_TARGET", "embedded")
+
+    result = suite(
+        """
+        def test_it(target, stack, topics, environment):
+            assert target.name == environment.target == "embedded"
+            assert stack.identity_pool_id == "eu-central-1:pool"
+            assert topics.broadcast.startswith("public/it-")
+        """,
+        *(["--target", "embedded"] if way == "option" else []),
+        ini='iot_target = "embedded"' if way == "ini" else "",
+    )
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["thingwright: target embedded, 3 clients where a test does not say", "thingwright on embedded: 1 passed"]
+    )
+
+
+def test_the_command_line_wins_over_environment_and_ini(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the environment over the ini file."""
+    monkeypatch.setenv("HARNESS_TARGET", "from-environment")
+    ini = 'iot_target = "from-ini"'
+
+    by_option = suite("", "--target", "from-option", ini=ini)
+    by_environment = suite("", ini=ini)
+    monkeypatch.delenv("HARNESS_TARGET")
+    by_ini = suite("", ini=ini)
+
+    by_option.stderr.fnmatch_lines("ERROR: target='from-option' is not accepted: the targets are embedded, endpoint")
+    by_environment.stderr.fnmatch_lines("ERROR: target='from-environment' *")
+    by_ini.stderr.fnmatch_lines("ERROR: target='from-ini' *")
+    assert by_option.ret == by_environment.ret == by_ini.ret == pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ini", "sentence"),
+    [
+        (["--target=endpoint"], "", "The endpoint target needs a ready file: *"),
+        (["--target=endpoint", "--ready-file=gone.json"], "", "There is no ready file */gone.json: *"),
+        (["--target=embedded", "--ready-file=x"], "", "--ready-file belongs to the endpoint target*"),
+        (["--ready-file=x"], "", "--ready-file belongs to the endpoint target*"),
+        (["--target=embedded", "--clients=0"], "", "--clients=0 is not accepted: at least 1"),
+        (
+            ["--target=embedded"],
+            'iot_stack = "nowhere"',
+            "iot_stack='*/nowhere' is not accepted: the folder of a Pulumi*",
+        ),
+    ],
+)
+def test_wrong_settings_stop_the_run_with_one_sentence(
+    suite: Suite, arguments: list[str], ini: str, sentence: str
+) -> None:
+    """Exit code 4, before anything is collected."""
+    result = suite("def test_it(target): pass", *arguments, conftest="", ini=ini)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(f"ERROR: {sentence}")
+    result.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_a_ready_file_that_pytest_took_for_tests_is_explained(
+    suite: Suite, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The ini file is looked for beside a path it cannot place; the sentence says what to write."""
+    ready_file = tmp_path_factory.mktemp("elsewhere") / "ready.json"
+    ready_file.touch(mode=0o600)
+
+    result = suite("", "--target", "endpoint", "--ready-file", str(ready_file), conftest="")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(f"ERROR: pytest took * for a folder of tests: write --ready-file={ready_file}")
+
+
+def test_another_stack_is_found_beside_the_ini_file(suite: Suite, pytester: pytest.Pytester) -> None:
+    """The ini option names a folder relative to the file it stands in."""
+    (pytester.mkdir("mystack") / "Pulumi.yaml").touch()
+
+    result = suite("def test_it(target): pass", "--target=embedded", ini='iot_stack = "mystack"')
+
+    result.assert_outcomes(passed=1)
+
+
+def test_the_plugin_can_be_loaded_by_a_conftest(suite: Suite) -> None:
+    """As in a checkout that is not installed: all options are there as well."""
+    result = suite(
+        "def test_it(target): pass",
+        "--target=embedded",
+        "--clients=7",
+        conftest=f"pytest_plugins = ['harness.plugin']\n{FAKE_TARGET}",
+        loaded="conftest",
+    )
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines("thingwright: target embedded, 7 clients *")
+
+
+# The target's life.
+
+
+def test_a_target_that_no_test_needs_is_not_started(suite: Suite, pytester: pytest.Pytester) -> None:
+    """Asking for it costs nothing until a selected test does."""
+    result = suite(
+        """
+        def test_without(): pass
+        def test_with(target): pass
+        """,
+        "--target=embedded",
+        "-k=without",
+    )
+
+    result.assert_outcomes(passed=1, deselected=1)
+    assert "start" not in log_of(pytester)
+    result.stdout.no_fnmatch_line("thingwright on *")
+
+
+def test_a_target_is_started_once_and_stopped(suite: Suite, pytester: pytest.Pytester) -> None:
+    """However many tests use it; an interrupt stops it like any other end."""
+    result = suite(
+        """
+        def test_one(target): pass
+        def test_two(stack): pass
+        def test_interrupted(target): raise KeyboardInterrupt
+        """,
+        "--target=embedded",
+    )
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert log_of(pytester)[:2] == ["start", "stop"]
+
+
+def test_a_target_that_cannot_be_used_ends_the_run(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 4 and the sentence that says what to do, once."""
+    monkeypatch.setenv("TROUBLE", "unavailable")
+
+    result = suite(
+        """
+        def test_one(target): pass
+        def test_two(target): pass
+        """,
+        "--target=embedded",
+    )
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.stdout.str().count("Docker is missing: install it.") == 1
+
+
+def test_a_stack_that_cannot_be_deployed_fails_tests_with_its_message(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resource, call and reason, without the way there."""
+    monkeypatch.setenv("TROUBLE", "provisioning")
+
+    result = suite("def test_one(stack): pass", "--target=embedded")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines("E *ProvisioningError: aws:iam/role:Role guest (CreateRole): no such thing")
+    result.stdout.no_fnmatch_line("*def start(self):*")
+
+
+def test_tests_after_the_targets_end_say_so(suite: Suite) -> None:
+    """The failing test shows it beside its failure, the next ones instead of failing in ways of their own."""
+    result = suite(
+        """
+        def test_dies(target):
+            type(target).is_dead = True
+            assert False
+
+        def test_next(target): pass
+        """,
+        "--target=embedded",
+    )
+
+    result.assert_outcomes(failed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*thingwright target*",
+            "The broker ended with exit code 3*",
+            "*last words*",
+            "thingwright on *: 0 passed, 2 failed",
+        ],
+        consecutive=False,
+    )
+
+
+# Capabilities, markers, the count.
+
+
+def test_what_a_target_cannot_prove_is_skipped_and_counted(suite: Suite) -> None:
+    """By marker or by fixture, with the capability's name; an ordinary skip is an ordinary skip."""
+    result = suite(
+        """
+        import pytest
+
+        @pytest.mark.needs("POLICY", "FAULTS")
+        def test_marked(target): pass
+
+        def test_fixture(faults): pass
+
+        def test_can(target): pass
+
+        def test_other(target): pytest.skip("for another reason")
+
+        def test_without_target(): pass
+        """,
+        "--target=embedded",
+        "-rs",
+    )
+
+    result.assert_outcomes(passed=2, skipped=3)
+    result.stdout.fnmatch_lines(
+        [
+            "thingwright on embedded: 1 passed, 1 skipped, 2 not proven (lacking FAULTS 2)",
+            "SKIPPED *not proven: the embedded target lacks FAULTS*",
+        ]
+    )
+
+
+def test_an_unknown_capability_is_an_error(suite: Suite) -> None:
+    """A misspelt one would skip nothing, or everything."""
+    result = suite(
+        """
+        import pytest
+
+        @pytest.mark.needs("POLICIES")
+        def test_marked(target): pass
+        """,
+        "--target=embedded",
+    )
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines("*capability='POLICIES' is not accepted: one of POLICY*")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_accepted"),
+    [
+        ('"mqtt.takeover", source="DG:mqtt"', True),
+        ('"mqtt.takeover", source="DG:mqtt", differs="one copy only"', True),
+        ('"mqtt.takeover"', False),
+        ('source="DG:mqtt"', False),
+        ('"mqtt.takeover", source="DG:mqtt", note="x"', False),
+    ],
+)
+def test_a_behaviour_names_its_source(suite: Suite, arguments: str, *, is_accepted: bool) -> None:
+    """What has no source is nobody's behaviour."""
+    result = suite(
+        f"""
+        import pytest
+
+        @pytest.mark.behaviour({arguments})
+        def test_it(target): pass
+        """,
+        "--target=embedded",
+    )
+
+    assert result.ret == (pytest.ExitCode.OK if is_accepted else pytest.ExitCode.USAGE_ERROR)
+
+
+# Clients.
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_clients_work_in_both_modes_of_pytest_asyncio(suite: Suite, mode: str) -> None:
+    """As many as the command line says, or as the test says, connected and subscribed on the test's loop."""
+    mark = "" if mode == "auto" else "@pytest.mark.asyncio"
+    result = suite(
+        f"""
+        import asyncio
+        import pytest
+
+        {mark}
+        async def test_many(make_broadcast_clients):
+            assert len(await make_broadcast_clients()) == 4
+            clients = await make_broadcast_clients(2, subscribe="public/x")
+            assert [client.calls for client in clients] == [["connect", "public/x"]] * 2
+            assert clients[0].loop is asyncio.get_running_loop()
+
+        {mark}
+        async def test_one(broadcast_client, make_broadcast_client):
+            assert broadcast_client.calls == ["connect"]
+            other = await make_broadcast_client(client_id="public-7", connect=False)
+            assert (other.client_id, other.calls) == ("public-7", [])
+            await other.connect()
+        """,
+        "--target=embedded",
+        "--clients=4",
+        conftest=FAKE_TARGET + FAKE_GUESTS,
+        mode=mode,
+    )
+
+    result.assert_outcomes(passed=2)
+
+
+def test_a_client_that_does_not_stop_is_an_error_of_its_test(suite: Suite) -> None:
+    """Beside the test's own failure, which stays the first thing to read."""
+    result = suite(
+        """
+        async def test_it(make_broadcast_client):
+            await make_broadcast_client(client_id="public-stubborn")
+            assert "the test" == "failed"
+        """,
+        "--target=embedded",
+        conftest=FAKE_TARGET + FAKE_GUESTS,
+    )
+
+    result.assert_outcomes(failed=1, errors=1)
+    result.stdout.fnmatch_lines("*TeardownError: left behind: public-stubborn; they did not stop within 2 s")
+
+
+# Distributed runs.
+
+
+def test_workers_share_one_target_that_the_controller_runs(suite: Suite, pytester: pytest.Pytester) -> None:
+    """Started once, by none of them; each has names of its own."""
+    result = suite(
+        """
+        import os
+        import pytest
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_it(target, stack, environment, topics, number):
+            assert target.name == "embedded"
+            assert target.patience == 1.5
+            assert stack.identity_pool_id == "eu-central-1:pool"
+            assert environment.admin_token == "token"
+            assert os.environ["PYTEST_XDIST_WORKER"] in topics.broadcast
+            assert environment.ready.pid != os.getpid()
+
+        def test_cannot(faults): pass
+        """,
+        "--target=embedded",
+        "-n2",
+    )
+
+    result.assert_outcomes(passed=4, skipped=1)
+    result.stdout.fnmatch_lines("thingwright on embedded: 4 passed, 1 not proven (lacking FAULTS 1)")
+    assert log_of(pytester) == ["start", "stop"]
+
+
+def test_workers_without_a_need_start_no_target(suite: Suite, pytester: pytest.Pytester) -> None:
+    """The controller waits to be asked."""
+    result = suite("def test_it(): pass", "--target=embedded", "-n2")
+
+    result.assert_outcomes(passed=1)
+    assert "start" not in log_of(pytester)
+
+
+def test_a_distributed_run_whose_target_cannot_be_used_exits_the_same_way(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
+) -> None:
+    """Exit code 4; it is tried once, not once per worker."""
+    monkeypatch.setenv("TROUBLE", "unavailable")
+
+    result = suite(
+        """
+        def test_one(target): pass
+        def test_two(target): pass
+        """,
+        "--target=embedded",
+        "-n2",
+    )
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines("*TargetError: Docker is missing: install it.")
+    assert log_of(pytester).count("start") == 1
