@@ -15,8 +15,6 @@ from harness.embedded.http import HttpAnswer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MISSING_TOKEN: Final = "Missing Authentication Token"  # noqa: S105 - AWS's message, no secret
-
 _CORS: Final = (
     ("access-control-allow-origin", "*"),
     ("access-control-expose-headers", "x-amzn-ErrorMessage,x-amzn-RequestId,x-amzn-ErrorType,Date"),

@@ -11,7 +11,6 @@ Differs: the other operations of ``iot-data`` (shadows, retained messages, conne
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from dataclasses import dataclass
@@ -261,7 +260,7 @@ def _bytes(text: str | None, name: str) -> bytes | None:
         return None
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # not ASCII, or binascii.Error
         raise InvalidRequestError(f"{name} is not base64") from None
 
 
@@ -275,7 +274,7 @@ def _user_properties(text: str | None) -> tuple[tuple[str, str], ...]:
         if isinstance(entries, str):
             entries = json.loads(entries)
         pairs = [pair for entry in entries for pair in entry.items()]
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise InvalidRequestError("user-properties is not a JSON array of objects") from None
     if not all(isinstance(value, str) for _, value in pairs):
         raise InvalidRequestError("a user property is not a string")

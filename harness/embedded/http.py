@@ -112,7 +112,8 @@ class HttpConnection:
             try:
                 event = self._h11.next_event()
             except h11.RemoteProtocolError as error:
-                raise HttpError(error.error_status_hint, str(error)) from error
+                reason = str(error).partition(": ")[0]  # what follows quotes the request, which may be a signed URL
+                raise HttpError(error.error_status_hint, reason) from error
             if event is h11.NEED_DATA:
                 if self._h11.they_are_waiting_for_100_continue:
                     self._control += self._sent(h11.InformationalResponse(status_code=100, headers=[]))

@@ -25,6 +25,7 @@ from harness.iot.registry import Credential, RegistryChange, RegistrySnapshot
 from harness.mqtt.authorization import ConnectionInfo
 from harness.mqtt.broker import Broker
 from harness.mqtt.events import Delivered, DisconnectReason, Published, Queued
+from harness.mqtt.packets import NO_PROPERTIES
 
 if TYPE_CHECKING:
     import asyncio
@@ -278,7 +279,7 @@ class Hub:
                 if isinstance(event, Delivered | Queued):
                     self.trace.add(event, at=at, count=len(event.client_ids))
                 elif isinstance(event, Published):
-                    self.trace.add(event, at=at, held_bytes=len(event.payload))
+                    self.trace.add(event, at=at, held_bytes=_held_bytes(event))
                 else:
                     self.trace.add(event, at=at)
                     for topic_name, payload in self._lifecycle.messages(event, at):
@@ -295,6 +296,15 @@ class Hub:
         self._alarm = None
         self.broker.tick(self._loop.time())
         self.wake()
+
+
+def _held_bytes(event: Published) -> int:
+    """Count what a message keeps in memory: its payload, and of its properties what may be large."""
+    properties = event.properties
+    if properties is NO_PROPERTIES:
+        return len(event.payload)
+    texts = sum(len(name) + len(value) for name, value in properties.user_properties)
+    return len(event.payload) + len(properties.correlation_data or b"") + texts
 
 
 def make_id() -> str:

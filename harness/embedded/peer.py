@@ -24,7 +24,7 @@ from harness.embedded.http import HttpConnection, HttpError
 from harness.embedded.hub import make_id
 from harness.embedded.listeners import remote_text
 from harness.embedded.websocket import WebSocket, frame
-from harness.iot.limits import MAX_PAYLOAD_BYTES
+from harness.iot.limits import MAX_PAYLOAD_BYTES, WEBSOCKET_MAX_SECONDS
 from harness.iot.principals import CertificatePrincipal
 from harness.mqtt.events import DisconnectReason
 
@@ -42,8 +42,12 @@ REQUEST_TIMEOUT: Final = 10.0
 IDLE_TIMEOUT: Final = 60.0
 """Seconds an HTTP connection is kept between two requests."""
 
-WEBSOCKET_LIFE: Final = 86_400.0
-"""Seconds a WebSocket lives. Source: AWS IoT Core quotas, "WebSocket connection duration"."""
+CLOSE_TIMEOUT: Final = 3.0
+"""Seconds a peer has to read what it was still sent, once its connection is to end; longer than the end of the TLS
+session may take, which does not wait for a peer that has closed its own side."""
+
+WEBSOCKET_LIFE: Final = float(WEBSOCKET_MAX_SECONDS)
+"""Seconds a WebSocket lives."""
 
 _WRITE_HIGH: Final = 256 * 1024
 _MAX_UNREAD_ANSWERS: Final = 1024 * 1024
@@ -110,14 +114,15 @@ class Peer(asyncio.Protocol):
             port=int(transport.get_extra_info("sockname")[1]),
         )
         self._read = self._read_first if self._door == "mqtts" else self._read_http
-        self._set_timer(REQUEST_TIMEOUT, self.abort)
+        self._set_timer(REQUEST_TIMEOUT, self._give_up)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; what they are depends on what came before."""
         self._read(data)
 
     def eof_received(self) -> None:
-        """Let the transport close: nobody here speaks after the peer has stopped listening."""
+        """Let the transport close: nobody here speaks after the peer has stopped speaking."""
+        self._set_timer(CLOSE_TIMEOUT, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the broker, unless it was the broker that closed."""
@@ -236,7 +241,9 @@ class Peer(asyncio.Protocol):
         if (control := websocket.data_to_send()) and self._has_room():
             self._transport.write(control)
         if websocket.is_closed:
-            connection.connection_lost(self._loop.time(), client_initiated=websocket.is_closed_by_client)
+            connection.connection_lost(
+                self._loop.time(), client_initiated=websocket.is_closed_by_client, breach=websocket.because
+            )
             self._hub.wake()
             self._close()
 
@@ -244,7 +251,7 @@ class Peer(asyncio.Protocol):
         was_idle = self._http.is_idle
         self._http.receive_data(data)
         if was_idle and not self._http.is_idle:
-            self._set_timer(REQUEST_TIMEOUT, self.abort)
+            self._set_timer(REQUEST_TIMEOUT, self._give_up)
         try:
             while not self._is_closed and (request := self._http.next_request()) is not None:
                 if not self._is_still_live():
@@ -256,8 +263,12 @@ class Peer(asyncio.Protocol):
                 self._transport.write(self._http.answer(answer))
                 if not self._has_room():
                     return
-                self._set_timer(IDLE_TIMEOUT if self._http.is_idle else REQUEST_TIMEOUT, self.abort)
+                if self._http.is_idle:
+                    self._set_timer(IDLE_TIMEOUT, self.abort)
+                else:
+                    self._set_timer(REQUEST_TIMEOUT, self._give_up)
         except HttpError as error:
+            self._record_end(error.reason)
             refusal = failure(error.status, error.reason, trace_id=make_id(), must_close=True)
             self._transport.write(self._http.answer(refusal))
             self._close()
@@ -299,6 +310,18 @@ class Peer(asyncio.Protocol):
         )
         self._hub.wake()
 
+    def _give_up(self) -> None:
+        """Cut off a peer that has not said what it wants."""
+        self._record_end(f"nothing complete was received within {REQUEST_TIMEOUT:g} s")
+        self.abort()
+
+    def _record_end(self, because: str) -> None:
+        """Write into the trace that a connection ends before anybody could answer it."""
+        principal = self._certificate.display if self._certificate is not None else None
+        self._hub.record_refusal(
+            "http_refused", because=because, door=self._door, remote=self._remote, principal=principal
+        )
+
     def _has_room(self) -> bool:
         """Cut off a peer that lets answers pile up; MQTT bytes are bounded by the broker."""
         if self._is_paused and self._transport.get_write_buffer_size() > _MAX_UNREAD_ANSWERS:
@@ -307,10 +330,12 @@ class Peer(asyncio.Protocol):
         return True
 
     def _close(self) -> None:
-        """Close after what was written has gone out; nothing is read any more."""
+        """Close after what was written has gone out, or soon if the peer does not take it; nothing is read any more."""
+        if self._is_closed:
+            return
         self._is_closed = True
         self._read = self._ignore
-        self._set_timer(None)
+        self._set_timer(CLOSE_TIMEOUT, self.abort)
         self._transport.close()
 
     def _set_timer(self, seconds: float | None, action: Callable[[], None] | None = None) -> None:

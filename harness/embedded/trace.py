@@ -24,7 +24,7 @@ DEFAULT_CAPACITY: Final = 100_000
 """Records kept."""
 
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
-"""Payload bytes kept alive by the sources, about."""
+"""Bytes of payloads and properties kept alive by the sources, about."""
 
 FIELDS: Final = ("actor", "kind", "client_id", "principal", "topic", "message_id", "detail")
 """What a record has besides ``seq`` and ``at``, in the order it is written."""
@@ -40,6 +40,10 @@ class Trace:
     Args:
         describe: turns a source into its records (without ``seq`` and ``at``), exactly as many as it was added with.
         capacity: most records kept.
+
+    Attributes:
+        last_seq: the number of the latest record, 0 before the first.
+        held_bytes: what its sources keep alive, about.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class Trace:
         self._capacity = capacity
         self._entries: deque[_Entry] = deque()
         self._count = 0
-        self._held_bytes = 0
+        self.held_bytes = 0
         self.last_seq = 0
 
     def add(self, source: object, *, at: float, count: int = 1, held_bytes: int = 0) -> None:
@@ -66,11 +70,11 @@ class Trace:
         self._entries.append((self.last_seq + 1, count, at, held_bytes, source))
         self.last_seq += count
         self._count += count
-        self._held_bytes += held_bytes
-        while (self._count > self._capacity or self._held_bytes > MAX_HELD_BYTES) and len(self._entries) > 1:
+        self.held_bytes += held_bytes
+        while (self._count > self._capacity or self.held_bytes > MAX_HELD_BYTES) and len(self._entries) > 1:
             _, count, _, held_bytes, _ = self._entries.popleft()
             self._count -= count
-            self._held_bytes -= held_bytes
+            self.held_bytes -= held_bytes
 
     def read(self, since: int) -> Iterator[dict[str, Any]]:
         """Return the records after a sequence number, oldest first, as they are now.

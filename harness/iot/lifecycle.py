@@ -55,7 +55,7 @@ class LifecycleEvents:
         self._versions = VersionNumbers()
 
     def messages(self, event: Event, at: float) -> Sequence[tuple[str, bytes]]:
-        """Return (topic name, payload) of each message an event calls for, to be published at QoS 0, not retained.
+        """Return (topic name, payload) of each message an event calls for, not to be retained.
 
         Args:
             event: of the broker; most kinds call for none.

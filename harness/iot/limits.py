@@ -30,7 +30,8 @@ KEEP_ALIVE_MIN_SECONDS: Final = 30
 KEEP_ALIVE_MAX_SECONDS: Final = 1200
 """Also the value where a client asks for 0 or more than this. Source: mqtt in the AWS IoT developer guide."""
 SESSION_EXPIRY_SECONDS: Final = 3600
-SESSION_EXPIRY_MAX_SECONDS: Final = 7 * 24 * 3600
+"""The default of the quota "Persistent session expiry period": what a client asks for beyond it is lowered. An account
+can have it raised to seven days."""
 MESSAGE_EXPIRY_MIN_SECONDS: Final = 1
 MESSAGE_EXPIRY_MAX_SECONDS: Final = 604_800
 RETRY_PERIOD_V311_SECONDS: Final = 3600.0
@@ -62,6 +63,10 @@ def broker_options(quirks: Quirks) -> BrokerOptions:
 
     Args:
         quirks: how it behaves where AWS's answer is not known.
+
+    Differs: an unacknowledged message is sent again when its session is resumed, not on a live connection as well: the
+    spacing of AWS's retries is not documented. CONNACK announces shared subscriptions as AWS does; they are refused as
+    yet.
     """
     return BrokerOptions(
         max_packet_bytes=MAX_PACKET_BYTES,
@@ -77,7 +82,7 @@ def broker_options(quirks: Quirks) -> BrokerOptions:
         keep_alive_min=KEEP_ALIVE_MIN_SECONDS,
         keep_alive_max=KEEP_ALIVE_MAX_SECONDS,
         session_expiry_default=SESSION_EXPIRY_SECONDS,
-        session_expiry_max=SESSION_EXPIRY_MAX_SECONDS,
+        session_expiry_max=SESSION_EXPIRY_SECONDS,
         retry_period_v311=RETRY_PERIOD_V311_SECONDS,
         retry_period_v5=RETRY_PERIOD_V5_SECONDS,
         mark_duplicates=False,

@@ -128,8 +128,8 @@ class Quirks:
         default="publish",
         metadata=_about(
             DisconnectWithWill,
-            decides="An MQTT 5 DISCONNECT of reason 4 (with will): the will is published, or discarded.",
-            source="MQTT 5.0 §3.14.2.1; that AWS does so is unverified",
+            decides="An MQTT 5 DISCONNECT of reason 4 (with will) or an error: the will is published, or discarded.",
+            source="MQTT 5.0 §3.14.4; that AWS does so is unverified",
         ),
     )
     missing_sni: MissingSni = field(

@@ -319,9 +319,11 @@ def _authorization_fields(authorization: str) -> Mapping[str, str]:
     algorithm, _, rest = authorization.partition(" ")
     if algorithm != _ALGORITHM:
         raise SignatureError("format", f"the Authorization header does not begin with {_ALGORITHM}")
-    fields = {}
+    fields: dict[str, str] = {}
     for field in rest.split(","):
         name, _, value = field.strip().partition("=")
+        if name in fields:
+            raise SignatureError("format", f"the Authorization header names {name[:_SHOWN]} twice")
         fields[name] = value
     if fields.keys() != {"Credential", "SignedHeaders", "Signature"} or not all(fields.values()):
         raise SignatureError("format", "the Authorization header does not name Credential, SignedHeaders and Signature")

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 from harness.mqtt import handshake, lifetime, routing
 from harness.mqtt.authorization import Action, Authorizer, ConnectionInfo, Decision
-from harness.mqtt.checks import Fault, payload_fault, properties_fault, topic_name_fault
+from harness.mqtt.checks import Fault, payload_fault, properties_fault, representation_fault, topic_name_fault
 from harness.mqtt.connection import Connection
-from harness.mqtt.events import Decided, DisconnectReason, Refused
+from harness.mqtt.events import Decided, DisconnectReason, Refused, shown
 from harness.mqtt.message import forwarded
 from harness.mqtt.packets import Publish, ReasonCode
 from harness.mqtt.state import BrokerState
@@ -138,7 +138,7 @@ class Broker:
                 Refused(
                     info=info,
                     packet="publish",
-                    resource=publish.topic_name,
+                    resource=shown(publish.topic_name),
                     reason_code=fault.reason_code,
                     because=fault.because,
                 )
@@ -256,12 +256,13 @@ class Broker:
 
     def _fault_of(self, publish: Publish) -> Fault | None:
         options = self._state.options
-        if publish.qos > options.max_qos:
+        if not 0 <= publish.qos <= options.max_qos:
             because = f"the message has QoS {publish.qos}, the highest supported is {options.max_qos}"
             return Fault(ReasonCode.QOS_NOT_SUPPORTED, because)
         fault = (
             topic_name_fault(publish.topic_name, options)
             or payload_fault(publish.payload, options)
+            or representation_fault(publish.properties)
             or properties_fault(publish.properties, options)
         )
         if fault is None and publish.retain and not self.retained.has_room_for(publish.topic_name, publish.payload):

@@ -7,10 +7,13 @@ Source: MQTT 5.0 §4.7.3; Service quotas of AWS IoT Core, "Message broker" and "
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.errors import ProtocolViolation
+from harness.mqtt.events import shown
 from harness.mqtt.packets import NO_PROPERTIES, ReasonCode
+from harness.mqtt.properties import Carrier, encode_properties
 from harness.mqtt.reserved import SHARED_PREFIX, counted_part, refuse_publish, refuse_subscribe
 from harness.mqtt.topics import check_topic_filter, check_topic_name
 
@@ -57,7 +60,7 @@ def topic_filter_fault(subscription: Subscription, options: BrokerOptions) -> Fa
     """
     topic_filter = subscription.topic_filter
     if topic_filter.startswith(SHARED_PREFIX):
-        because = f"{topic_filter}: shared subscriptions ({SHARED_PREFIX}…) are not supported yet"
+        because = f"{shown(topic_filter)}: shared subscriptions ({SHARED_PREFIX}…) are not supported yet"
         return Fault(ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, because)
     try:
         check_topic_filter(topic_filter)
@@ -77,7 +80,7 @@ def _size_fault(topic: str, options: BrokerOptions) -> str | None:
         return f"{topic[:64]}… has {size} bytes, the limit is {options.max_topic_bytes}"
     slashes = counted.count("/")
     if options.max_topic_slashes is not None and slashes > options.max_topic_slashes:
-        return f"{topic} has {slashes} slashes, the limit is {options.max_topic_slashes}"
+        return f"{shown(topic)} has {slashes} slashes, the limit is {options.max_topic_slashes}"
     return None
 
 
@@ -87,6 +90,20 @@ def payload_fault(payload: bytes, options: BrokerOptions) -> Fault | None:
         return None
     because = f"the payload has {len(payload)} bytes, the limit is {options.max_payload_bytes}"
     return Fault(options.too_large_reason_code, because)
+
+
+def representation_fault(properties: Properties) -> Fault | None:
+    """Say which property of a message that did not come as a packet could not be sent in one.
+
+    Such a message would be accepted, and break the connection of everyone who is to get it.
+
+    Source: MQTT 5.0 §1.5.4, §2.2.2.2.
+    """
+    try:
+        encode_properties(replace(properties, topic_alias=None), Carrier.PUBLISH)
+    except ValueError as error:
+        return Fault(ReasonCode.PROTOCOL_ERROR, f"a property has no representation: {error}")
+    return None
 
 
 def properties_fault(properties: Properties, options: BrokerOptions) -> Fault | None:

@@ -216,14 +216,15 @@ class Connection:
                 self, now, reason=DisconnectReason.CLIENT_ERROR, reason_code=error.reason_code, because=str(error)
             )
 
-    def connection_lost(self, now: float, *, client_initiated: bool) -> None:
+    def connection_lost(self, now: float, *, client_initiated: bool, breach: str | None = None) -> None:
         """Take note that the peer is gone; harmless when the connection has ended already.
 
         Args:
             now: the time, in seconds of a monotonic clock.
             client_initiated: it said goodbye below MQTT, by a WebSocket Close frame; its will is not published then.
+            breach: how it broke the protocol below MQTT; None when it did not.
 
-        Source: AWS IoT Core, "Lifecycle events": CLIENT_INITIATED_DISCONNECT, CONNECTION_LOST.
+        Source: AWS IoT Core, "Lifecycle events": CLIENT_INITIATED_DISCONNECT, CLIENT_ERROR, CONNECTION_LOST.
         """
         self.state.now = now
         if client_initiated:
@@ -234,6 +235,8 @@ class Connection:
                 because="the client closed the WebSocket",
                 send_will=False,
             )
+        elif breach is not None:
+            lifetime.end_connection(self, now, reason=DisconnectReason.CLIENT_ERROR, because=breach)
         else:
             because = "the connection broke without a DISCONNECT"
             lifetime.end_connection(self, now, reason=DisconnectReason.CONNECTION_LOST, because=because)

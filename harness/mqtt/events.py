@@ -3,18 +3,26 @@
 The shell takes them with `Broker.take_events` once per loop turn and makes its trace, its lifecycle messages and its
 rule evaluations from them. Nothing here is needed to run MQTT.
 
-Every refusal says in ``because``, for people, what was wrong.
+Every refusal says in ``because``, for people, what was wrong. Events are kept long after the packets they tell of, so
+what a peer wrote and the broker refused is in them as `shown` cuts it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from harness.mqtt.authorization import Action, ConnectionInfo
     from harness.mqtt.packets import Properties
+
+MAX_SHOWN_CHARACTERS: Final = 512
+
+
+def shown(text: str) -> str:
+    """Return a peer's text as a refusal quotes it: at most `MAX_SHOWN_CHARACTERS` of it."""
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
 
 
 class DisconnectReason(StrEnum):
@@ -82,7 +90,7 @@ class Subscribed:
 
     Attributes:
         granted: (topic filter, reason code) in the order asked; a code of 0x80 or more is a refusal, explained by a
-            `Decided` or `Refused` before.
+            `Decided` or `Refused` before, its filter as `shown` cuts it.
     """
 
     info: ConnectionInfo
@@ -91,7 +99,11 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsubscribed:
-    """An UNSUBSCRIBE was answered."""
+    """An UNSUBSCRIBE was answered.
+
+    Attributes:
+        topic_filters: in the order asked; those that were not subscribed to as `shown` cuts them.
+    """
 
     info: ConnectionInfo
     topic_filters: tuple[str, ...]
@@ -114,7 +126,7 @@ class Refused:
 
     Attributes:
         packet: which one.
-        resource: the topic name or filter, empty where there is none.
+        resource: the topic name or filter as `shown` cuts it, empty where there is none.
         reason_code: the MQTT 5 reason for it, whether or not the client could be told.
     """
 

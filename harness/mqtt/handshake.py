@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from harness.mqtt import delivery, lifetime
 from harness.mqtt.checks import Fault, payload_fault, properties_fault, topic_name_fault
 from harness.mqtt.codec import encode
-from harness.mqtt.events import Connected, Decided, DisconnectReason
+from harness.mqtt.events import Connected, Decided, DisconnectReason, shown
 from harness.mqtt.packets import ConnAck, Properties, ProtocolVersion, ReasonCode
 from harness.mqtt.session import Session
 
@@ -61,6 +61,7 @@ def on_connect(connection: Connection, connect: Connect, now: float) -> None:
     if not connect.client_id and (connect.clean_start or connect.version is ProtocolVersion.V5):
         assigned = info.client_id = options.assigned_client_id_prefix + state.make_id()
     elif fault := _client_id_fault(connect.client_id, options):
+        info.client_id = shown(connect.client_id)
         _refuse(connection, fault, v311_code=_V311_IDENTIFIER_REJECTED)
         return
     if fault := _request_fault(connect, options):
@@ -103,14 +104,14 @@ def _client_id_fault(client_id: str, options: BrokerOptions) -> Fault | None:
     elif client_id.startswith(options.assigned_client_id_prefix):
         because = f"client ids that begin with {options.assigned_client_id_prefix} are assigned, not presented"
     elif options.refuse_dollar_client_ids and client_id.startswith("$"):
-        because = f"the client id {client_id} begins with $"
+        because = f"the client id {shown(client_id)} begins with $"
     return None if because is None else Fault(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, because)
 
 
 def _request_fault(connect: Connect, options: BrokerOptions) -> Fault | None:
     properties = connect.properties
     if properties.authentication_method is not None:
-        because = f"enhanced authentication ({properties.authentication_method}) is not supported"
+        because = f"enhanced authentication ({shown(properties.authentication_method)}) is not supported"
         return Fault(ReasonCode.BAD_AUTHENTICATION_METHOD, because)
     size = properties.maximum_packet_size
     if size is not None and size < options.min_client_packet_bytes:
@@ -210,6 +211,9 @@ def _terms(connect: Connect, options: BrokerOptions) -> Terms:
 
 def _take_session(state: BrokerState, connect: Connect, client_id: str, now: float) -> tuple[Session, bool]:
     """Resume the client's session or make a new one; (session, whether it was there).
+
+    A session belongs to its client id: whoever may connect under it resumes it, whatever principal made it, and what is
+    sent is then judged by the new one's permission to receive. AWS says nothing about that.
 
     Differs: a session of the other protocol version is not resumed, as on AWS.
     """

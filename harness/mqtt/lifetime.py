@@ -4,7 +4,7 @@
 a connection ends by          its will is
 ============================  ====================
 DISCONNECT (0x00)             thrown away
-DISCONNECT (0x04), MQTT 5     published
+DISCONNECT (else), MQTT 5     published
 a WebSocket Close frame       thrown away
 the API, asked to prevent it  thrown away
 anything else                 published
@@ -52,14 +52,14 @@ def on_disconnect(connection: Connection, disconnect: Disconnect, now: float) ->
             )
             return
         connection.accepted_session.expiry_interval = min(expiry, connection.state.options.session_expiry_max)
-    asks_for_will = disconnect.reason_code == ReasonCode.DISCONNECT_WITH_WILL
+    discards_will = disconnect.reason_code == ReasonCode.SUCCESS
     end_connection(
         connection,
         now,
         reason=DisconnectReason.CLIENT_INITIATED_DISCONNECT,
         received_code=disconnect.reason_code,
         because=f"the client sent DISCONNECT (0x{disconnect.reason_code:02X})",
-        send_will=asks_for_will and connection.state.options.disconnect_with_will,
+        send_will=not discards_will and connection.state.options.disconnect_with_will,
     )
 
 

@@ -47,7 +47,7 @@ class BrokerOptions:
         message_expiry_min: smaller Message Expiry Intervals are raised to this, in seconds.
         message_expiry_max: greater ones are lowered to this, in seconds.
         will_delay_available: whether Will Delay Interval is honoured; else a will is published at once.
-        disconnect_with_will: whether DISCONNECT with reason 0x04 publishes the will.
+        disconnect_with_will: whether a DISCONNECT with another reason than 0x00 publishes the will.
         max_client_id_bytes: longest client id, in UTF-8.
         refuse_dollar_client_ids: whether client ids that begin with ``$`` are refused.
         assigned_client_id_prefix: how the ids begin that the broker assigns; nobody else may present such an id.

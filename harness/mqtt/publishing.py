@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from harness.mqtt import lifetime, routing
 from harness.mqtt.checks import Fault, payload_fault, properties_fault, topic_name_fault
 from harness.mqtt.codec import encode
-from harness.mqtt.events import Decided, DisconnectReason, Refused
+from harness.mqtt.events import Decided, DisconnectReason, Refused, shown
 from harness.mqtt.message import forwarded
 from harness.mqtt.packets import NO_PROPERTIES, ProtocolVersion, PubAck, ReasonCode
 
@@ -173,7 +173,7 @@ def _report(connection: Connection, topic_name: str, fault: Fault) -> None:
         Refused(
             info=connection.info,
             packet="publish",
-            resource=topic_name,
+            resource=shown(topic_name),
             reason_code=fault.reason_code,
             because=fault.because,
         )

@@ -9,6 +9,8 @@ Differs: shadows, jobs, certificates, provisioning, defender, streams, commands,
 
 from __future__ import annotations
 
+from harness.mqtt.events import shown
+
 EVENTS_PREFIX = "$aws/events/"
 SHARED_PREFIX = "$share/"
 _RULES_PREFIX = "$aws/rules/"
@@ -41,7 +43,7 @@ def refuse_publish(topic_name: str) -> str | None:
     if not topic_name.startswith("$"):
         return None
     if topic_name.startswith(EVENTS_PREFIX):
-        return f"{topic_name}: only the broker publishes to {EVENTS_PREFIX}…"
+        return f"{shown(topic_name)}: only the broker publishes to {EVENTS_PREFIX}…"
     return _refuse(topic_name)
 
 
@@ -50,12 +52,12 @@ def refuse_subscribe(topic_filter: str) -> str | None:
     if not topic_filter.startswith("$") or topic_filter.startswith(EVENTS_PREFIX):
         return None
     if topic_filter.startswith(_RULES_PREFIX):
-        return f"{topic_filter}: Basic Ingest topics cannot be subscribed to"
+        return f"{shown(topic_filter)}: Basic Ingest topics cannot be subscribed to"
     return _refuse(topic_filter)
 
 
 def _refuse(topic: str) -> str:
     for prefix, what in _FAMILIES:
         if topic.startswith(prefix):
-            return f"{topic}: reserved topics {prefix}… are not supported yet ({what})"
-    return f"{topic}: topics that begin with $ are reserved, and this one does not exist"
+            return f"{shown(topic)}: reserved topics {prefix}… are not supported yet ({what})"
+    return f"{shown(topic)}: topics that begin with $ are reserved, and this one does not exist"

@@ -16,7 +16,7 @@ from harness.errors import ProtocolViolation
 from harness.mqtt import delivery, lifetime
 from harness.mqtt.checks import Fault, topic_filter_fault
 from harness.mqtt.codec import encode
-from harness.mqtt.events import Decided, DisconnectReason, Refused, Subscribed, Unsubscribed
+from harness.mqtt.events import Decided, DisconnectReason, Refused, Subscribed, Unsubscribed, shown
 from harness.mqtt.packets import ProtocolVersion, ReasonCode, SubAck, UnsubAck
 from harness.mqtt.topics import check_topic_filter
 
@@ -133,8 +133,11 @@ def _subscribe(connection: Connection, subscribe: Subscribe, codes: list[int], n
             granted.append((given, state.tree.add(given.topic_filter, session, given)))
     acknowledgement = SubAck(packet_id=subscribe.packet_id, reason_codes=tuple(codes))
     connection.send(encode(acknowledgement, session.version))
-    pairs = zip((subscription.topic_filter for subscription in subscribe.subscriptions), codes, strict=True)
-    state.events.append(Subscribed(info=connection.info, granted=tuple(pairs)))
+    answered = tuple(
+        (one.topic_filter if code < _FAILURE else shown(one.topic_filter), code)
+        for one, code in zip(subscribe.subscriptions, codes, strict=True)
+    )
+    state.events.append(Subscribed(info=connection.info, granted=answered))
     for given, is_new in granted:
         if given.retain_handling == 0 or (given.retain_handling == 1 and is_new):
             for message in state.retained.matching(given.topic_filter):
@@ -151,11 +154,14 @@ def on_unsubscribe(connection: Connection, unsubscribe: Unsubscribe, now: float)
         _end(connection, fault, now)
         return
     codes: list[int] = []
+    told: list[str] = []
     for topic_filter in unsubscribe.topic_filters:
         if session.subscriptions.pop(topic_filter, None) is not None:
             state.tree.remove(topic_filter, session)
             codes.append(ReasonCode.SUCCESS)
+            told.append(topic_filter)
             continue
+        told.append(shown(topic_filter))
         try:
             check_topic_filter(topic_filter)
         except ProtocolViolation as violation:
@@ -166,7 +172,7 @@ def on_unsubscribe(connection: Connection, unsubscribe: Unsubscribe, now: float)
             codes.append(ReasonCode.NO_SUBSCRIPTION_EXISTED if tells else ReasonCode.SUCCESS)
     acknowledgement = UnsubAck(packet_id=unsubscribe.packet_id, reason_codes=tuple(codes))
     connection.send(encode(acknowledgement, session.version))
-    state.events.append(Unsubscribed(info=connection.info, topic_filters=unsubscribe.topic_filters))
+    state.events.append(Unsubscribed(info=connection.info, topic_filters=tuple(told)))
 
 
 def _report(
@@ -180,7 +186,7 @@ def _report(
         Refused(
             info=connection.info,
             packet=packet,
-            resource=topic_filter,
+            resource=shown(topic_filter),
             reason_code=fault.reason_code,
             because=fault.because,
         )

@@ -41,6 +41,9 @@ LIBRARIES = {
     "httpx",
     "moto",
     "paho",
+    "pulumi",
+    "pulumi_aws",
+    "s3transfer",
     "uvloop",
     "werkzeug",
 }

@@ -30,6 +30,7 @@ from harness.embedded.link import FrameDecoder, encode_frame
 from harness.iot.registry import Certificate, Credential, IotPolicy, RegistryChange, Role
 from harness.mqtt.codec import Decoder, encode
 from harness.mqtt.packets import ProtocolVersion
+from harness.targets.embedded.certificates import make_server_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,29 +64,7 @@ class CertificateMaker:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._numbers = itertools.count()
-        self.ca_file = directory / "ca.pem"
-        self.server_certificate = directory / "server.pem"
-        self.server_key = directory / "server.key"
-        ca_key = ec.generate_private_key(ec.SECP256R1())
-        ca_name = _name("Test CA")
-        ca = (
-            _builder(ca_name, ca_name, ca_key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .sign(ca_key, hashes.SHA256())
-        )
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = [
-            x509.DNSName("localhost"),
-            *(x509.IPAddress(_ip(address)) for address in ("127.0.0.1", "::1")),
-        ]
-        leaf = (
-            _builder(_name("localhost"), ca_name, key)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(ca_key, hashes.SHA256())
-        )
-        self.ca_file.write_bytes(_pem(ca))
-        self.server_certificate.write_bytes(_pem(leaf))
-        self.server_key.write_bytes(_key_pem(key))
+        self.ca_file, self.server_certificate, self.server_key = make_server_identity(directory)
 
     def client(self, name: str, *, is_expired: bool = False) -> Identity:
         """Make a self-signed client certificate."""
@@ -389,12 +368,6 @@ def upgrade_request(path: str, host: str, **changes: str | None) -> bytes:
 
 def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _ip(address: str) -> Any:
-    from ipaddress import ip_address  # noqa: PLC0415 - one use
-
-    return ip_address(address)
 
 
 def _builder(

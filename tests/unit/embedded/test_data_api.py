@@ -115,6 +115,7 @@ def test_a_publish_is_refused_when_no_policy_allows_it(broker: Any, ask: Callabl
         ("POST", "/topics/a%2F%23", 400),
         ("POST", "/topics/a?retain=maybe", 400),
         ("POST", "/topics/%FF", 400),
+        ("POST", "/topics/a?contentType=%00", 400),
     ],
 )
 def test_a_signed_request_is_refused_by_name_when_it_is_not_served(
@@ -188,10 +189,12 @@ def test_a_publish_request_needs_nothing_but_a_topic() -> None:
         ("/topics/a?contentType=%FF", {}),
         ("/topics/a", {"payload_format_indicator": "JSON"}),
         ("/topics/a", {"correlation_data": "?"}),
+        ("/topics/a", {"correlation_data": "\u00e9"}),
         ("/topics/a", {"user_properties": "?"}),
         ("/topics/a", {"user_properties": base64.b64encode(b"{}x").decode()}),
         ("/topics/a", {"user_properties": base64.b64encode(b'["a"]').decode()}),
         ("/topics/a", {"user_properties": base64.b64encode(b"1").decode()}),
+        ("/topics/a", {"user_properties": base64.b64encode(b"[" * 9_000).decode()}),
         ("/topics/a", {"user_properties": base64.b64encode(b'[{"a":1}]').decode()}),
     ],
 )

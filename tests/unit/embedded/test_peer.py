@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from harness.embedded.tls import TlsContexts
 from harness.iot.quirks import Quirks
 from harness.iot.registry import Certificate, Credential, IotPolicy, RegistryChange, Role
 from harness.mqtt.codec import Decoder, encode
-from harness.mqtt.packets import Connect, ProtocolVersion, Publish, Subscribe, Subscription
+from harness.mqtt.events import DisconnectReason
+from harness.mqtt.packets import NO_PROPERTIES, Connect, Properties, ProtocolVersion, Publish, Subscribe, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -147,6 +149,8 @@ async def test_a_peer_that_says_nothing_is_dropped(served: Served, monkeypatch: 
     reader, _ = await served.dial(door)
 
     assert await rest(reader) == b""
+    (record,) = served.records("http_refused")
+    assert record["detail"]["because"] == "nothing complete was received within 0.05 s"
 
 
 async def test_a_peer_that_sends_its_request_too_slowly_is_dropped(
@@ -188,18 +192,16 @@ async def test_a_peer_is_told_to_go_on_when_it_asks_before_its_body(served: Serv
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.parametrize("is_connected", [True, False])
 async def test_a_websocket_ends_when_its_life_is_over(
-    served: Served, open_websocket: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, *, is_connected: bool
+    served: Served, open_websocket: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """24 hours on AWS; one that never sent CONNECT has ended long before."""
     monkeypatch.setattr(peer_module, "WEBSOCKET_LIFE", 0.05)
-    reader, _ = await open_websocket("peer-old" if is_connected else None)
+    reader, _ = await open_websocket("peer-old")
 
-    if is_connected:
-        assert await rest(reader) == b"\x88\x00"
-        (record,) = served.records("disconnect")
-        assert record["detail"]["reason"] == "WEBSOCKET_TTL_EXPIRATION"
+    assert await rest(reader) == b"\x88\x00"
+    (record,) = served.records("disconnect")
+    assert record["detail"]["reason"] == "WEBSOCKET_TTL_EXPIRATION"
 
 
 async def test_a_peer_that_does_not_read_is_cut_off_when_its_pongs_pile_up(
@@ -250,6 +252,45 @@ async def test_a_peer_that_does_not_read_is_known_to_the_broker(
         while (packet := decoder.next_packet()) is not None:
             received += isinstance(packet, Publish)
     await until(lambda: not connection.unsent_bytes)
+
+
+@pytest.mark.parametrize("ends_first", ["peer", "broker"])
+async def test_a_peer_that_never_reads_is_cut_off_when_its_connection_ends(
+    served: Served, monkeypatch: pytest.MonkeyPatch, ends_first: str
+) -> None:
+    """Whoever ends it, and also when the peer has closed its side of TCP: neither socket nor buffer stays."""
+    monkeypatch.setattr(peer_module, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(peer_module, "_WRITE_HIGH", 10_000)
+    _, writer = await served.dial("mqtts")
+    writer.write(encode(Connect(client_id="peer-deaf"), ProtocolVersion.V5))
+    writer.write(
+        encode(Subscribe(packet_id=1, subscriptions=(Subscription(topic_filter="peer/deaf"),)), ProtocolVersion.V5)
+    )
+    await until(lambda: bool(served.records("subscribe")))
+    (connection,) = served.hub.broker.connections.values()
+    writer.transport.pause_reading()
+    while not connection.unsent_bytes:
+        served.hub.publish_as("AKIAROOT", Publish(topic_name="peer/deaf", payload=b"x" * 120_000))
+        await asyncio.sleep(0)
+
+    if ends_first == "broker":
+        reason, now = DisconnectReason.SERVER_ERROR, asyncio.get_running_loop().time()
+        served.hub.broker.disconnect("peer-deaf", reason=reason, reason_code=None, now=now)
+        served.hub.wake()
+    writer.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+    await asyncio.wait_for(until(lambda: connection.shell is None), 10)
+
+
+async def test_what_messages_hold_in_memory_counts_with_their_properties(served: Served) -> None:
+    """The trace keeps both alive, and is bounded by what it keeps."""
+    before = served.hub.trace.held_bytes
+    properties = Properties(correlation_data=b"c" * 100, user_properties=(("k" * 10, "v" * 10),))
+    for each in (properties, NO_PROPERTIES):
+        served.hub.publish_as("AKIAROOT", Publish(topic_name="peer/held", payload=b"x" * 1_000, properties=each))
+    await until(lambda: len(served.records("publish")) == 2)
+
+    assert served.hub.trace.held_bytes - before == 2_120
 
 
 async def test_a_peer_that_goes_without_a_word_has_its_will_published(served: Served) -> None:

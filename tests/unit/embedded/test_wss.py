@@ -210,14 +210,19 @@ def test_a_guest_is_told_what_is_wrong_with_the_handshake(
     ],
     ids=["MQTT without HTTP", "no HTTP", "two hosts"],
 )
-def test_garbage_is_answered_with_400_and_the_end(raw: Callable[..., Any], garbage: bytes) -> None:
-    """What is no request ends its connection."""
+def test_garbage_is_answered_with_400_and_the_end(broker: Any, raw: Callable[..., Any], garbage: bytes) -> None:
+    """What is no request ends its connection, and the trace says why."""
+    seen = broker.ask("status")["trace_seq"]
     peer = raw("wss")
 
     peer.send(garbage + b"\r\n\r\n")
 
     assert peer.receive_answer()[0] in {400, 403}
     assert peer.receive_all() == b""
+    (record,) = broker.trace(seen)
+    assert record["kind"] == "http_refused"
+    assert record["detail"]["because"]
+    assert "GARBAGE" not in record["detail"]["because"]  # it could be a signed URL
 
 
 def test_a_head_without_end_is_answered_with_431(raw: Callable[..., Any]) -> None:
@@ -289,14 +294,19 @@ def test_a_close_frame_is_a_goodbye_and_a_tcp_close_is_not(
 
 
 def test_a_text_frame_ends_the_websocket_with_1003(
-    connected: Callable[..., Any], client_frame: Callable[..., bytes]
+    broker: Any, connected: Callable[..., Any], client_frame: Callable[..., bytes]
 ) -> None:
-    """MQTT is binary [MQTT-6.0.0-1]."""
+    """MQTT is binary [MQTT-6.0.0-1], and the trace says what was wrong."""
     peer = connected("guest-text")
 
     peer.send(client_frame(b"hello", first=0x81))
 
     assert peer.receive_all() == b"\x88\x02\x03\xeb"
+    record = broker.awaited(lambda each: (each["kind"], each["client_id"]) == ("disconnect", "guest-text"))
+    assert (record["detail"]["reason"], record["detail"]["because"]) == (
+        "CLIENT_ERROR",
+        "MQTT does not travel in text frames",
+    )
 
 
 def test_a_guest_is_hung_up_on_with_an_empty_close_frame_when_connect_is_denied(

@@ -24,7 +24,7 @@ from harness.iot.quirks import Quirks
         ("keep_alive_min", 30),
         ("keep_alive_max", 1200),
         ("session_expiry_default", 3600),
-        ("session_expiry_max", 604_800),
+        ("session_expiry_max", 3600),
         ("retry_period_v311", 3600.0),
         ("retry_period_v5", 960.0),
         ("mark_duplicates", False),

@@ -467,6 +467,7 @@ AUTHORIZATION = LIST_USERS.headers[-1][1]
         ("AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256", "format"),
         ("AWS4-HMAC-SHA256 ", "Bearer ", "format"),
         ("AWS4-HMAC-SHA256 ", "AWS4-ECDSA-P256-SHA256 ", "format"),
+        ("AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256 SignedHeaders=host, ", "format"),
         ("Signature=", "Signatur=", "format"),
         (", Signature=", ", Signature=, Extra=", "format"),
         ("Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7", "Signature=", "format"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -67,8 +65,13 @@ def test_a_publish_without_a_connection_is_authorised(link: Any, action: str) ->
         (Publish(topic_name="$aws/things/t/shadow/update"), 0x90),
         (Publish(topic_name="a", payload=b"x" * 131_073), 0x95),
         (Publish(topic_name="a", qos=2, packet_id=1), 0x9B),
+        (Publish(topic_name="a", qos=-1), 0x9B),
         (Publish(topic_name="a", properties=Properties(content_type="x" * 257)), 0x97),
         (Publish(topic_name="b", payload=b"x", retain=True), 0x97),
+        (Publish(topic_name="a", properties=Properties(content_type="a\0b")), 0x82),
+        (Publish(topic_name="a", properties=Properties(user_properties=(("a", "\ud800"),))), 0x82),
+        (Publish(topic_name="a", properties=Properties(payload_format_indicator=2)), 0x82),
+        (Publish(topic_name="a", properties=Properties(message_expiry_interval=-1)), 0x82),
     ],
 )
 def test_a_publish_without_a_connection_is_limited(make_aws_link: Any, publish: Publish, reason_code: int) -> None:
@@ -176,13 +179,3 @@ def test_info_of_a_connection_is_what_the_listener_said(link: Any) -> None:
     info = link.connect("c", V311).connection.info
     assert (info.principal, info.transport, info.server_name) == ("somebody", "mqtts", "localhost")
     assert (info.client_id, info.version, info.remote) == ("c", V311, "127.0.0.1:5000")
-
-
-def test_the_broker_needs_nothing_from_outside() -> None:
-    """No socket, event loop, clock, chance or environment is imported."""
-    code = (
-        "import sys; before = set(sys.modules); import harness.mqtt.broker;"
-        "print(sorted({'asyncio', 'socket', 'ssl', 'random'} & (set(sys.modules) - before)))"
-    )
-    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert seen.stdout.strip() == "[]"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.mqtt.codec import encode
-from harness.mqtt.events import ConnectRefused, Disconnected, DisconnectReason, Dropped
+from harness.mqtt.events import ConnectRefused, Disconnected, DisconnectReason, Dropped, Published
 from harness.mqtt.packets import (
     Auth,
     ConnAck,
@@ -175,6 +175,17 @@ def test_a_connection_that_is_lost_before_connect_was_refused(link: Any) -> None
     (refused,) = link.events(ConnectRefused)
     assert refused.reason_code is None
     assert not link.broker.open_connections
+
+
+def test_a_client_that_broke_the_protocol_below_mqtt_is_told_so(link: Any) -> None:
+    """Its fault, and what it was; the will is published as for every error."""
+    client = link.connect("c", will=Will(topic_name="wills/c", payload=b"gone"))
+
+    client.connection.connection_lost(link.now, client_initiated=False, breach="a frame is not masked")
+
+    ended, published = link.events(Disconnected, Published)
+    assert (ended.reason, ended.because) == (DisconnectReason.CLIENT_ERROR, "a frame is not masked")
+    assert published.is_will
 
 
 def test_only_an_accepted_connection_has_a_session(link: Any) -> None:

@@ -127,6 +127,17 @@ def test_a_client_id_that_aws_does_not_take_is_refused(
     assert aws_link.connect("x" * 128).connack.reason_code == 0
 
 
+def test_what_a_refused_client_wrote_is_cut_in_what_is_told(aws_link: Any) -> None:
+    """Events are kept long after the packet: neither the client id nor a method fills the memory."""
+    aws_link.knock("x" * 60_000)
+    aws_link.knock(properties=Properties(authentication_method="m" * 60_000))
+
+    by_client_id, by_method = aws_link.events(ConnectRefused)
+    assert by_client_id.info.client_id == "x" * 512 + "…"
+    assert len(by_client_id.because) < 700
+    assert len(by_method.because) < 700
+
+
 def test_plain_mqtt_takes_a_client_id_with_a_dollar(link: Any) -> None:
     """Only the assigned pattern is the broker's own."""
     assert link.connect("$x").connack.reason_code == 0

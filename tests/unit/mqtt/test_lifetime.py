@@ -119,16 +119,19 @@ def test_a_will_is_published_unless_the_client_said_goodbye(
     assert watcher.take_payloads() == ([b"gone"] if is_published else [])
 
 
-def test_a_client_can_ask_for_its_will_when_it_leaves(link: Any, make_link: Callable[..., Any]) -> None:
-    """DISCONNECT 0x04, where it is honoured."""
+@pytest.mark.parametrize("reason_code", [0x04, 0x80])
+def test_a_client_can_ask_for_its_will_when_it_leaves(
+    link: Any, make_link: Callable[..., Any], reason_code: int
+) -> None:
+    """DISCONNECT 0x04 or an error, where that is honoured: only 0x00 throws the will away [MQTT-3.14.4-3]."""
     for broker, expected in ((link, [b"gone"]), (make_link(disconnect_with_will=False), [])):
         watcher = broker.connect("watcher")
         watcher.subscribe("wills/#")
         client = broker.connect("c", will=WILL)
-        client.send(Disconnect(reason_code=0x04))
+        client.send(Disconnect(reason_code=reason_code))
         assert watcher.take_payloads() == expected
         (ended,) = broker.events(Disconnected)
-        assert ended.reason_code == 0x04
+        assert ended.reason_code == reason_code
 
 
 def test_a_will_is_told_as_the_message_of_its_client(link: Any, watcher: Any) -> None:

@@ -152,6 +152,19 @@ def test_a_publish_to_a_topic_beyond_the_limits_is_refused(aws_link: Any, topic_
     assert ended.reason is DisconnectReason.CLIENT_ERROR
 
 
+@pytest.mark.parametrize("topic_name", ["x" * 60_000, "$" * 60_000, "/" * 60_000, "$aws/events/" + "x" * 60_000])
+def test_a_refused_topic_is_cut_in_what_is_told(aws_link: Any, topic_name: str) -> None:
+    """Events are kept long after the packet: a client cannot fill the memory with refusals."""
+    client = aws_link.connect()
+    aws_link.events()
+
+    client.publish(topic_name, qos=1)
+
+    (refused,) = aws_link.events(Refused)
+    assert refused.resource == topic_name[:512] + "…"
+    assert len(refused.because) < 700
+
+
 def test_a_topic_at_the_limits_is_accepted(aws_link: Any) -> None:
     """Eight levels, 256 bytes."""
     client = aws_link.connect()

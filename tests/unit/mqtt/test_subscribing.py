@@ -132,6 +132,24 @@ def test_a_filter_beyond_the_limits_is_refused(make_aws_link: Callable[..., Any]
     assert mild.subscribe(topic_filter) == (0x80,)
 
 
+@pytest.mark.parametrize("topic_filter", ["x" * 60_000, "$" * 60_000, "$share/" + "x" * 60_000])
+def test_a_refused_filter_is_cut_in_what_is_told(aws_link: Any, topic_filter: str) -> None:
+    """Events are kept long after the packet; what was granted stands in them as it is."""
+    client = aws_link.connect()
+    fine = "y" * 256
+    aws_link.events()
+
+    codes = client.subscribe(topic_filter, fine)
+    client.send(Unsubscribe(packet_id=3, topic_filters=(topic_filter, fine)))
+
+    cut = topic_filter[:512] + "…"
+    refused, subscribed, unsubscribed = aws_link.events(Refused, Subscribed, Unsubscribed)
+    assert refused.resource == cut
+    assert len(refused.because) < 700
+    assert subscribed.granted == ((cut, codes[0]), (fine, 1))
+    assert unsubscribed.topic_filters == (cut, fine)
+
+
 def test_shared_subscriptions_are_refused_by_name(aws_link: Any) -> None:
     """SUBACK 0x9E (0x80 in 3.1.1): not supported yet, and the event says so."""
     assert aws_link.connect("new").subscribe("$share/g/a") == (0x9E,)

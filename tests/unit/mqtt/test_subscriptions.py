@@ -231,6 +231,9 @@ def test_the_memory_of_matches_is_bounded() -> None:
     assert len(tree.match("few")) == 5
     assert list(tree._cache) == ["x" * 64, "y" * 63, "few"]
     assert tree._cached_entries == 5 + 4 + 9
+    assert len(tree.match("few/again")) == 5
+    assert list(tree._cache) == ["few", "few/again"]
+    assert tree._cached_entries == 9 + 9
     tree.remove_all(1)
     assert (tree._cache, tree._cached_entries) == ({}, 0)
     assert len(SubscriptionTree[int](cache_entries=0).match("a")) == 0
