@@ -2,7 +2,8 @@
 
 The lifeline is watched before anything else, so that a parent that dies during the start takes this process along. Then
 comes moto, whose import takes most of the start; what the first calls need is loaded after the process has said that it
-is ready.
+is ready. Lifeline and SIGTERM end the process where it is: it keeps nothing that is worth writing down, and its threads
+may be waiting for a broker that no longer answers.
 """
 
 from __future__ import annotations
@@ -19,33 +20,33 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from harness.embedded.control.config import ControlConfig, read_config
 from harness.errors import HarnessError
 
 
 def main() -> int:
-    """Run until the lifeline closes or SIGTERM comes."""
+    """Run until the lifeline closes or SIGTERM comes; return only when there is no starting."""
     parser = argparse.ArgumentParser(
         prog="python -m harness.embedded.control", description="AWS APIs for the embedded target."
     )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="JSON written by the supervisor")
     path = parser.parse_args().config
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the whole group; the supervisor decides
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Neither the libraries' request lines nor their debug output belongs in a log: both can hold signatures.
     for name in ("werkzeug", "botocore", "moto", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        return _run(read_config(path))
+        _run(read_config(path))
     except (HarnessError, OSError, ValueError) as error:
         print(f"control plane: {error}", file=sys.stderr)  # noqa: T201 - the supervisor shows it
-        return 1
+    return 1
 
 
-def _run(config: ControlConfig) -> int:
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+def _run(config: ControlConfig) -> NoReturn:
     if config.lifeline_fd is not None:
         threading.Thread(target=_follow_lifeline, args=(config.lifeline_fd,), name="lifeline", daemon=True).start()
     if config.link_fd is None:
@@ -66,9 +67,8 @@ def _run(config: ControlConfig) -> int:
     server.start()
     _report(config.report_fd, server.port)
     threading.Thread(target=control_plane.warm_up, name="warm-up", daemon=True).start()
-    stop.wait()
-    server.close()
-    return 0
+    while True:
+        threading.Event().wait()
 
 
 def _report(report_fd: int | None, port: int) -> None:

@@ -19,6 +19,7 @@ from harness.errors import PolicyDocumentError, SignatureError
 from harness.iot.authorizer import SigV4Principal
 from harness.iot.canonical import SignedRequest
 from harness.iot.policy import PolicyDocument
+from harness.iot.policy.variables import SOURCE_IP
 from harness.iot.sigv4 import verify_header
 
 if TYPE_CHECKING:
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
     from harness.iot.authorizer import RegistryAuthorizer
     from harness.iot.registry import Credential
 
-_SCOPE: Final = re.compile(r"Credential=[^/,\s]+/\d{8}/[^/,\s]+/(?P<service>[a-z0-9-]+)/aws4_request")
+_SCOPE: Final = re.compile(
+    r"Credential=[^/,\s]{1,128}/\d{8}/[^/,\s]{1,64}/(?P<service>[a-z0-9-]{1,64})/aws4_request", re.ASCII
+)
+"""Bounded, since anybody may send it: unbounded, the time to search a long header grows with its square."""
 
-_SIGNED_HEADERS: Final = re.compile(r"SignedHeaders=(?P<names>[^,\s]+)")
+_SIGNED_HEADERS: Final = re.compile(r"[\s,]SignedHeaders=(?P<names>[^,\s]+)")
 _MUST_BE_SIGNED: Final = ("x-amzn-", "x-amz-mqtt5-")
 """Headers that hold input of an operation."""
 _NEVER_SIGNED: Final = frozenset({"x-amzn-trace-id"})
@@ -119,8 +123,13 @@ class Gate:
             raise _refused(request, "scope", reason)
         return credential, service
 
-    def authorise(self, call: ApiCall, caller: Credential) -> None:
+    def authorise(self, call: ApiCall, caller: Credential, *, remote: str) -> None:
         """Let a call pass, or raise.
+
+        Args:
+            call: what was asked for.
+            caller: who signed it.
+            remote: the address it came from.
 
         Raises:
             ApiError: AccessDenied, as AWS words it, with the statement that decided or what was missing.
@@ -137,7 +146,7 @@ class Gate:
             )
         principal = SigV4Principal.of(caller)
         for action, resource in needed_permissions(call, self._backend):
-            decision = self._authorizer.authorize_arn(principal, action, resource)
+            decision = self._authorizer.authorize_arn(principal, action, resource, {SOURCE_IP: remote})
             if not decision.allowed:
                 raise _denied(call, caller, resource, decision.because, action=action)
             if resource == ANY and (place := self._scoped_deny(caller, action)):

@@ -93,7 +93,7 @@ class AdminApi:
     def _set_fault(self, request: HttpRequest) -> HttpResponse:
         try:
             fault = json.loads(request.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             fault = None
         if not isinstance(fault, dict):
             return json_response({"message": "a fault is a JSON object with a kind"}, status=400)

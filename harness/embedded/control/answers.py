@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from harness.embedded.control.messages import HttpRequest
 
 _JSON_TYPE: Final = "application/x-amz-json-1.1"
+_NO_XML: Final = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _XML_NAMESPACES: Final = {
     "iam": "https://iam.amazonaws.com/doc/2010-05-08/",
     "sts": "https://sts.amazonaws.com/doc/2011-06-15/",
@@ -66,8 +68,8 @@ def encode_xml_result(service: str, operation: str, inner: str, *, request_id: s
 
 
 def xml_elements(members: Mapping[str, str]) -> str:
-    """Return members as XML elements, escaped, in order."""
-    return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in members.items())
+    """Return members as XML elements, escaped, in order; characters that XML does not have become question marks."""
+    return "".join(f"<{name}>{escape(_NO_XML.sub('?', value))}</{name}>" for name, value in members.items())
 
 
 def encode_error(error: ApiError, *, service: str | None, request: HttpRequest, request_id: str) -> HttpResponse:

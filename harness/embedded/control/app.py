@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from harness.embedded.control.access import Gate, claimed_service
@@ -18,10 +19,10 @@ from harness.embedded.control.certificates import Certificates
 from harness.embedded.control.cognito import IdentityPools
 from harness.embedded.control.credentials import CredentialStore
 from harness.embedded.control.feed import RegistryFeed
-from harness.embedded.control.identity import IamDocuments, SecurityTokens
+from harness.embedded.control.identity import IamRules, SecurityTokens
 from harness.embedded.control.messages import ApiError, Headers, HttpRequest, HttpResponse
 from harness.embedded.control.moto_backend import MotoBackend
-from harness.embedded.control.operations import check_served, is_registry_change, refuse_service, touched_by
+from harness.embedded.control.operations import WHOLE_SERVICES, check_served, refuse_service, touched_by
 from harness.embedded.control.outcome import Caller, Outcome
 from harness.embedded.control.publishing import Publishing
 from harness.embedded.control.routing import SERVICES, ApiCall, Catalogue
@@ -110,7 +111,7 @@ class ControlPlane:
 
     def _serve(self, request: HttpRequest, request_id: str) -> tuple[HttpResponse, str | None]:
         """Return the answer and the service it is an answer of."""
-        caller = Caller(credential=None, request_id=request_id)
+        caller = Caller(credential=None, request_id=request_id, host=request.header("host") or "")
         service = claimed_service(request)
         call: ApiCall | None = None
         error: ApiError | None = None
@@ -119,7 +120,7 @@ class ControlPlane:
             call = self._find_call(request, signing_name)
             service = call.operation.service
             if caller.credential is not None and not call.operation.is_unsigned:
-                self._gate.authorise(call, caller.credential)
+                self._gate.authorise(call, caller.credential, remote=request.remote)
             response = self._run(call, caller)
         except ApiError as refusal:
             error = refusal
@@ -141,7 +142,7 @@ class ControlPlane:
         if self._catalogue.is_unsigned(request):
             return None, caller
         credential, signing_name = self._gate.authenticate(request)
-        return signing_name, Caller(credential=credential, request_id=caller.request_id)
+        return signing_name, replace(caller, credential=credential)
 
     def _find_call(self, request: HttpRequest, signing_name: str | None) -> ApiCall:
         if signing_name is None:
@@ -155,11 +156,11 @@ class ControlPlane:
         handler = self._handlers.get(key)
         if handler is not None:
             outcome = handler(call, caller)
-        elif is_registry_change(call):
-            with self._backend.lock:
-                outcome = self._run_in_moto(call, caller)
-        else:
+        elif call.operation.service in WHOLE_SERVICES:
             outcome = self._run_in_moto(call, caller)
+        else:
+            with self._backend.lock:  # reads too: moto walks dictionaries that other threads would change meanwhile
+                outcome = self._run_in_moto(call, caller)
         result = outcome.result
         response = result if isinstance(result, HttpResponse) else encode_result(call.operation.service, result)
         if response.status < 300:
@@ -172,14 +173,19 @@ class ControlPlane:
         instead = guard(call, caller) if guard is not None else None
         if isinstance(instead, Outcome):
             return instead
-        return Outcome(result=self._backend.invoke(instead or call, access_key_id=caller.access_key_id))
+        response = self._backend.invoke(instead or call, access_key_id=caller.access_key_id, host=caller.host)
+        return Outcome(result=response)
 
     def _with_credentials(self, touched: Touched) -> Touched:
-        """Work out which credentials a change of IAM touched: only moto knows which keys users have."""
+        """Work out which credentials a change of IAM touched: only moto knows which keys users have.
+
+        In one step: with what another caller read earlier, a key deleted meanwhile would come back.
+        """
         if touched.get("credentials", ()) is not None:
             return touched
-        changed = self._credentials.replace_access_keys(self._backend.read("credentials", None).values())
-        changed |= self._credentials.end_sessions_without_role(self._backend.read("roles", None))
+        with self._backend.lock:
+            changed = self._credentials.replace_access_keys(self._backend.read("credentials", None).values())
+            changed |= self._credentials.end_sessions_without_role(self._backend.read("roles", None))
         return {**touched, "credentials": frozenset(changed)}
 
     def _record(
@@ -213,7 +219,7 @@ class ControlPlane:
         }
         guards = {
             "iot": {**things.guards(), **self._certificates.guards()},
-            "iam": IamDocuments().guards(),
+            "iam": IamRules(self._backend).guards(),
             "cognito-identity": pools.guards(),
         }
         return (

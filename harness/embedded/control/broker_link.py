@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import struct
 import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from harness.embedded.link import FrameDecoder, LinkError, encode_frame
 
-if TYPE_CHECKING:
-    import socket
-
 _READ_BYTES: Final = 256 * 1024
 _ANSWER_WITHIN_SECONDS: Final = 30.0
+_SEND_WITHIN_MICROSECONDS: Final = 30_000_000
 
 
 class BrokerRefused(LinkError):  # noqa: N818 - says what happened, as the other refusals do
@@ -40,6 +40,10 @@ class BrokerLink:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        # A broker that hangs without dying must not hold whoever sends, and all who wait for the lock, for ever.
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *divmod(_SEND_WITHIN_MICROSECONDS, 1_000_000))
+        )
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[dict[str, Any]]] = {}
@@ -62,15 +66,14 @@ class BrokerLink:
         number = next(self._ids)
         frame = encode_frame({"id": number, "op": op, **members})
         answer: Future[dict[str, Any]] = Future()
-        with self._lock:
-            if self._failure is not None:
-                raise self._failure
-            self._waiting[number] = answer
-            try:
+        try:
+            with self._lock:
+                if self._failure is not None:
+                    raise self._failure
+                self._waiting[number] = answer
                 self._sock.sendall(frame)
-            except OSError as error:
-                self._waiting.pop(number, None)
-                raise LinkError(f"the broker is gone: {error}") from error
+        except OSError as error:  # with half a frame sent, nothing more can be
+            self._fail(LinkError(f"the broker is gone: {error}"))
         try:
             message = answer.result(timeout=within)
         except FutureTimeoutError:

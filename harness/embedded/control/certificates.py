@@ -126,11 +126,13 @@ class Certificates:
         return _registered(self._backend.add_certificate(_new(certificate), status=_wanted_status(call)))
 
     def _update(self, call: ApiCall, _caller: Caller) -> Outcome:
-        certificate_id = self._existing(call).certificate_id
         status = call.text("newStatus")
-        if status not in _SETTABLE:
-            raise _invalid(f"newStatus {status} cannot be set; {', '.join(sorted(_SETTABLE))} can")
-        self._backend.set_certificate_status(certificate_id, status, at=datetime.fromtimestamp(self._clock(), tz=UTC))
+        now = datetime.fromtimestamp(self._clock(), tz=UTC)
+        with self._backend.lock:
+            certificate_id = self._existing(call).certificate_id
+            if status not in _SETTABLE:
+                raise _invalid(f"newStatus {status} cannot be set; {', '.join(sorted(_SETTABLE))} can")
+            self._backend.set_certificate_status(certificate_id, status, at=now)
         return Outcome(result={}, touched={"certificates": frozenset({certificate_id})})
 
     def _delete(self, call: ApiCall, _caller: Caller) -> Outcome:

@@ -86,16 +86,17 @@ class IdentityPools:
         if call.params.get("CustomRoleArn"):
             raise not_served("GetCredentialsForIdentity with CustomRoleArn")
         _check_guests(pool)
-        role = self._guest_role(pool)
         arn_prefix = f"arn:{partition(self._backend.region)}:sts::{self._backend.account_id}"
-        credential, forgotten = self._credentials.make_session(
-            principal_arn=f"{arn_prefix}:assumed-role/{role.name}/{SESSION_NAME}",
-            principal_id=f"{role.role.unique_id}:{SESSION_NAME}",
-            role_arn=role.role.arn,
-            seconds=COGNITO_CREDENTIALS_SECONDS,
-            session_policies=GUEST_SESSION_POLICIES,
-            identity_id=identity_id,
-        )
+        with self._backend.lock:  # a role that is deleted meanwhile would leave its session behind
+            role = self._guest_role(pool)
+            credential, forgotten = self._credentials.make_session(
+                principal_arn=f"{arn_prefix}:assumed-role/{role.name}/{SESSION_NAME}",
+                principal_id=f"{role.role.unique_id}:{SESSION_NAME}",
+                role_arn=role.role.arn,
+                seconds=COGNITO_CREDENTIALS_SECONDS,
+                session_policies=GUEST_SESSION_POLICIES,
+                identity_id=identity_id,
+            )
         return Outcome(
             result={
                 "IdentityId": identity_id,

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 _IDENTITY_DOCUMENTS: Final = ("PutRolePolicy", "PutUserPolicy", "PutGroupPolicy", "CreatePolicy", "CreatePolicyVersion")
 _TRUST_DOCUMENTS: Final = {"CreateRole": "AssumeRolePolicyDocument", "UpdateAssumeRolePolicy": "PolicyDocument"}
+_ATTACHMENTS: Final = ("AttachRolePolicy", "AttachUserPolicy", "AttachGroupPolicy")
+_DELETIONS: Final = {
+    "DeletePolicy": ("policy", "PolicyArn"),
+    "DeleteUser": ("user", "UserName"),
+    "DeleteGroup": ("group", "GroupName"),
+}
 _OWN_USER: Final = ("GetUser", "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey", "DeleteAccessKey")
 _SESSION_NAME: Final = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _SESSION_SECONDS: Final = range(900, 43_201)
@@ -37,8 +43,15 @@ _REFUSED_MEMBERS: Final = ("SerialNumber", "TokenCode", "SourceIdentity")
 _REFUSED_LISTS: Final = ("PolicyArns.", "Tags.", "TransitiveTagKeys.", "ProvidedContexts.")
 
 
-class IamDocuments:
-    """Guards of ``iam``."""
+class IamRules:
+    """Guards of ``iam``.
+
+    Args:
+        backend: knows what is still used.
+    """
+
+    def __init__(self, backend: MotoBackend) -> None:
+        self._backend = backend
 
     def guards(self) -> Mapping[str, Guard]:
         """Return what is looked at before moto runs it."""
@@ -46,8 +59,22 @@ class IamDocuments:
             **dict.fromkeys(_IDENTITY_DOCUMENTS, self._check_identity),
             **dict.fromkeys(_TRUST_DOCUMENTS, self._check_trust),
             **dict.fromkeys(_OWN_USER, self._name_user),
+            **dict.fromkeys(_ATTACHMENTS, self._refuse_policy_of_aws),
+            **dict.fromkeys(_DELETIONS, self._check_unused),
             "CreateUser": self._refuse_boundary,
         }
+
+    @staticmethod
+    def _refuse_policy_of_aws(call: ApiCall, _caller: Caller) -> None:
+        policy_arn = call.text("PolicyArn")
+        if ":iam::aws:policy/" in policy_arn:
+            raise not_served(f"the managed policy {policy_arn} of AWS")
+
+    def _check_unused(self, call: ApiCall, _caller: Caller) -> None:
+        kind, member = _DELETIONS[call.operation.name]
+        if uses := self._backend.iam_uses(kind, call.text(member)):
+            message = f"Cannot delete entity, first {' and '.join(uses)}."
+            raise ApiError("DeleteConflict", message, status=409)
 
     @staticmethod
     def _refuse_boundary(call: ApiCall, _caller: Caller) -> None:
@@ -109,14 +136,20 @@ class SecurityTokens:
         policy = call.params.get("Policy")
         if policy:
             _check_document(policy, dialect="iam")
-        role = self._trusting_role(role_arn, credential, call.params)
-        made, forgotten = self._credentials.make_session(
-            principal_arn=f"arn:{partition(self._backend.region)}:sts::{self._backend.account_id}:assumed-role/{role.name}/{session_name}",
-            principal_id=f"{role.role.unique_id}:{session_name}",
-            role_arn=role.role.arn,
-            seconds=_session_seconds(call),
-            session_policies=(("session policy", policy),) if policy else (),
-        )
+        seconds = _session_seconds(call)
+        arn_prefix = f"arn:{partition(self._backend.region)}:sts::{self._backend.account_id}"
+        with self._backend.lock:  # a role that is deleted meanwhile would leave its session behind
+            role = self._trusting_role(role_arn, credential, call.params)
+            if seconds > role.max_session_seconds:
+                message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+                raise ApiError("ValidationError", message)
+            made, forgotten = self._credentials.make_session(
+                principal_arn=f"{arn_prefix}:assumed-role/{role.name}/{session_name}",
+                principal_id=f"{role.role.unique_id}:{session_name}",
+                role_arn=role.role.arn,
+                seconds=seconds,
+                session_policies=(("session policy", policy),) if policy else (),
+            )
         return Outcome(
             result=encode_xml_result("sts", "AssumeRole", _session_xml(made), request_id=caller.request_id),
             touched={"credentials": frozenset({made.access_key_id, *forgotten})},

@@ -65,11 +65,12 @@ class NewCertificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustedRole:
-    """A role and who may assume it."""
+    """A role, who may assume it and for how many seconds at most."""
 
     name: str
     role: Role
     trust_policy: str
+    max_session_seconds: int
 
 
 class MotoBackend:
@@ -100,17 +101,20 @@ class MotoBackend:
         """Return botocore's model of a service; moto holds it in memory anyway."""
         return get_service_model(service)
 
-    def invoke(self, call: ApiCall, *, access_key_id: str | None) -> HttpResponse:
+    def invoke(self, call: ApiCall, *, access_key_id: str | None, host: str = "") -> HttpResponse:
         """Let moto run one operation.
 
         Args:
             call: what was authorised.
             access_key_id: who asked; None for an operation that goes unsigned.
+            host: where they called, for answers with a URL in them.
 
         Raises:
             ApiError: moto does not have the operation, or fails on it.
         """
-        environ = make_environ(call, account_id=self.account_id, region=self.region, access_key_id=access_key_id)
+        environ = make_environ(
+            call, account_id=self.account_id, region=self.region, access_key_id=access_key_id, host=host
+        )
         if call.operation.protocol == "rest-json":
             _check_route(call, environ)
         status = ""
@@ -247,16 +251,49 @@ class MotoBackend:
         with self.lock:
             return [name for attached, name in self._iot.principal_policies if attached == target]
 
-    def has_policy(self, policy_name: str) -> bool:
-        """Return whether an IoT policy exists."""
-        return policy_name in self._iot.policies
+    def policy_versions(self, policy_name: str) -> list[str]:
+        """Return the version ids of an IoT policy; none when it does not exist."""
+        policy = self._iot.policies.get(policy_name)
+        return [version.version_id for version in policy.versions] if policy else []
+
+    def iam_uses(self, kind: str, name: str) -> list[str]:
+        """Return what stands in the way of deleting an IAM policy (by ARN), user or group: empty when nothing does.
+
+        moto deletes them all the same.
+        """
+        backend = self._iam
+        groups = backend.groups.values()
+        with self.lock:
+            if kind == "policy":
+                policy = backend.managed_policies.get(name)
+                entities = (*backend.roles.values(), *backend.users.values(), *groups)
+                attached = any(name in entity.managed_policies for entity in entities)
+                found = {"detach it": attached, "delete its other versions": policy and len(policy.versions) > 1}
+            elif kind == "user":
+                user = backend.users.get(name)
+                found = {
+                    "delete its access keys": user and user.access_keys,
+                    "remove it from its groups": any(user in group.users for group in groups),
+                }
+            else:
+                group = backend.groups.get(name)
+                found = {
+                    "remove its users": group and group.users,
+                    "delete or detach its policies": group and (group.policies or group.managed_policies),
+                }
+        return [what for what, is_there in found.items() if is_there]
 
     def role(self, role_arn: str) -> TrustedRole | None:
         """Return a role by its ARN, or None."""
         with self.lock:
             for role in self._iam.roles.values():
                 if role.arn == role_arn:
-                    return TrustedRole(name=role.name, role=_role(role), trust_policy=role.assume_role_policy_document)
+                    return TrustedRole(
+                        name=role.name,
+                        role=_role(role),
+                        trust_policy=role.assume_role_policy_document,
+                        max_session_seconds=int(role.max_session_duration or 3600),
+                    )
         return None
 
     def iam_arn(self, kind: str, name: str) -> str | None:

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from harness.embedded.control.routing import ApiCall
 
 _UNSIGNED_KEY: Final = "AKIAUNSIGNED00000000"
+_LOOPBACK: Final = re.compile(r"(localhost|127\.0\.0\.1|\[::1\]):\d{1,5}", re.ASCII)
+"""Only these: from AWS's own names moto takes the region."""
 _LABEL: Final = re.compile(r"\{(\w+)\+?\}")
 
 
-def make_environ(call: ApiCall, *, account_id: str, region: str, access_key_id: str | None) -> dict[str, Any]:
+def make_environ(
+    call: ApiCall, *, account_id: str, region: str, access_key_id: str | None, host: str = ""
+) -> dict[str, Any]:
     """Return the WSGI environment of a request for exactly one operation.
 
     Args:
@@ -31,6 +35,8 @@ def make_environ(call: ApiCall, *, account_id: str, region: str, access_key_id: 
         account_id: whose state it is about.
         region: where.
         access_key_id: who asked; None for an operation that goes unsigned.
+        host: where they called. A queue's URL is made of it, since some SDKs call that URL; otherwise it counts for
+            nothing.
 
     Raises:
         ApiError: input that cannot go where its operation wants it.
@@ -53,6 +59,8 @@ def make_environ(call: ApiCall, *, account_id: str, region: str, access_key_id: 
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
+    if call.operation.service == "sqs" and _LOOPBACK.fullmatch(host):
+        environ |= {"HTTP_HOST": host, "wsgi.url_scheme": "http"}
     method, path, query, body = "POST", "/", "", b""
     if call.operation.protocol == "rest-json":
         method, path, query, body = _rest_parts(call, environ)

@@ -101,7 +101,9 @@ _SERVED: Final = (
     frozenset((service, name) for service, names in _READS.items() for name in names.split()) | _CHANGES.keys()
 )
 
-_WHOLE_SERVICES: Final = frozenset({"dynamodb", "sqs", "cognito-idp"})
+WHOLE_SERVICES: Final = frozenset({"dynamodb", "sqs", "cognito-idp"})
+"""Served as moto has them: the broker need not know what they change."""
+
 _NEEDS_S3: Final = frozenset({("dynamodb", "ImportTable"), ("dynamodb", "ExportTableToPointInTime")})
 
 
@@ -112,7 +114,7 @@ def check_served(operation: Operation) -> None:
         ApiError: 501, naming it.
     """
     key = (operation.service, operation.name)
-    if key not in _SERVED and (operation.service not in _WHOLE_SERVICES or key in _NEEDS_S3):
+    if key not in _SERVED and (operation.service not in WHOLE_SERVICES or key in _NEEDS_S3):
         raise not_served(f"{operation.name} of {operation.service}" if operation.service != "iot" else operation.name)
 
 
@@ -128,8 +130,3 @@ def touched_by(call: ApiCall) -> Touched:
         key = call.params.get(member) if member is not None else None
         touched[table] = frozenset({key}) if isinstance(key, str) else None
     return touched
-
-
-def is_registry_change(call: ApiCall) -> bool:
-    """Return whether an operation changes state that the broker must know."""
-    return (call.operation.service, call.operation.name) in _CHANGES

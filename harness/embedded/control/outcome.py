@@ -22,10 +22,12 @@ class Caller:
     Args:
         credential: None for an operation that goes unsigned.
         request_id: a UUID, the answer's ``x-amzn-RequestId``.
+        host: the ``Host`` that was called.
     """
 
     credential: Credential | None
     request_id: str
+    host: str
 
     @property
     def access_key_id(self) -> str | None:

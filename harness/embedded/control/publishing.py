@@ -103,7 +103,7 @@ def _user_properties(text: str) -> list[list[str]]:
         value = json.loads(_decode_base64(text, "userProperties"))
         if isinstance(value, str):
             value = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):  # or nested deeper than Python reads
         value = None
     if not isinstance(value, list) or not all(isinstance(item, dict) and len(item) == 1 for item in value):
         raise ApiError("InvalidRequestException", "userProperties must be a JSON array of objects with one member each")

@@ -6,6 +6,7 @@ there, or the resource cannot be worked out from the input alone, the pair is on
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.iot.arn import iot_arn, partition
@@ -37,6 +38,12 @@ _TRANSACTION_ACTIONS: Final = {
     "ConditionCheck": "ConditionCheckItem",
     "Get": "GetItem",
 }
+_PARTIQL_MEMBERS: Final = {
+    "ExecuteStatement": "Statement",
+    "BatchExecuteStatement": "Statements",
+    "ExecuteTransaction": "TransactStatements",
+}
+_PARTIQL_KINDS: Final = ("Delete", "Insert", "Select", "Update")
 _NEW_ENTITIES: Final = {"CreateRole": "role", "CreateUser": "user", "CreateGroup": "group", "CreatePolicy": "policy"}
 
 
@@ -104,7 +111,8 @@ def _sqs(call: ApiCall, backend: MotoBackend) -> Iterable[Permission]:
     url, name = call.params.get("QueueUrl"), call.params.get("QueueName")
     if isinstance(url, str):
         name = url.rpartition("/")[2] if url.startswith(("http://", "https://")) else url
-    return [(call.action, _arn(backend, "sqs", name))] if isinstance(name, str) and name else []
+    action = call.action.removesuffix("Batch")  # a batch needs the permission of its single operation
+    return [(action, _arn(backend, "sqs", name))] if isinstance(name, str) and name else [(action, ANY)]
 
 
 def _dynamodb(call: ApiCall, backend: MotoBackend) -> Iterable[Permission]:
@@ -114,6 +122,8 @@ def _dynamodb(call: ApiCall, backend: MotoBackend) -> Iterable[Permission]:
         return [(call.action, _table_arn(backend, table)) for table in tables] if isinstance(tables, dict) else []
     if call.operation.name in {"TransactGetItems", "TransactWriteItems"}:
         return list(_transaction(params.get("TransactItems"), backend))
+    if call.operation.name in _PARTIQL_MEMBERS:
+        return list(_partiql(params.get(_PARTIQL_MEMBERS[call.operation.name])))
     table = params.get("TableName")
     if not isinstance(table, str):
         arn = params.get("ResourceArn") or params.get("TableArn")
@@ -128,6 +138,16 @@ def _transaction(items: Any, backend: MotoBackend) -> Iterable[Permission]:
         for kind, operation in item.items() if isinstance(item, dict) else ():
             if isinstance(operation, dict) and isinstance(operation.get("TableName"), str):
                 yield f"dynamodb:{_TRANSACTION_ACTIONS.get(kind, kind)}", _table_arn(backend, operation["TableName"])
+
+
+def _partiql(statements: Any) -> Iterable[Permission]:
+    """Yield what PartiQL statements need; which tables they are about is not worked out."""
+    for item in statements if isinstance(statements, list) else [statements]:
+        text = item.get("Statement") if isinstance(item, dict) else item
+        word = re.match(r"\s*(\w+)", text, re.ASCII) if isinstance(text, str) else None
+        kind = word[1].capitalize() if word else ""
+        for needed in (kind,) if kind in _PARTIQL_KINDS else _PARTIQL_KINDS:
+            yield f"dynamodb:PartiQL{needed}", ANY
 
 
 def _table_arn(backend: MotoBackend, table: str) -> str:

@@ -216,7 +216,14 @@ class _Service:
             )
         self._refuse_elsewhere(request, "POST")
         self._check(self.operations[name])
-        return ApiCall(operation=self.operations[name], params=_json_object(self.name, request.body))
+        return self._call(name, _json_object(self.name, request.body))
+
+    def _call(self, name: str, given: Mapping[str, Any]) -> ApiCall:
+        """Make a call of the members that the operation has; what policies are asked about is what it reads."""
+        operation = self.operations[name]
+        members = operation.model.input_shape.members if operation.model.input_shape else {}
+        params = {member: value for member, value in given.items() if member.partition(".")[0] in members}
+        return ApiCall(operation=operation, params=params)
 
     def _refuse_elsewhere(self, request: HttpRequest, *methods: str) -> None:
         if request.method not in methods or request.path != "/":
@@ -255,7 +262,7 @@ class _Service:
         if name not in self.operations or version != self._model.api_version:
             raise ApiError("InvalidAction", f"Could not find operation {name} for version {version}")
         self._check(self.operations[name])
-        return ApiCall(operation=self.operations[name], params=params)
+        return self._call(name, params)
 
     # --- rest-json
     # --------------------------------------------------------------------------------------------------------------

@@ -2,15 +2,17 @@
 
 Not WSGI: what stands between the socket and our layer is kept so thin that the layer sees the raw path, as a signature
 check must, and that no second parser has an opinion. Bodies are bounded and read before the layer is asked; a request
-that could be framed in two ways (``Transfer-Encoding``, two lengths) is refused.
+that could be framed in two ways (``Transfer-Encoding``, two lengths, headers that are none) is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import socket
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, Final
@@ -21,12 +23,14 @@ from harness.embedded.control.messages import HttpRequest, HttpResponse, json_re
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-MAX_BODY_BYTES: Final = 2 * 1024 * 1024
-"""Longest request body; every API served here stays below it (DynamoDB and SQS batches: 1 MiB and some)."""
+MAX_BODY_BYTES: Final = 20 * 1024 * 1024
+"""Longest request body; every API served here stays below it (the longest is BatchWriteItem's: 16 MiB of items)."""
 
 _IDLE_SECONDS: Final = 120.0
+_PAUSE_SECONDS: Final = 0.05
 _BACKLOG: Final = 1024
 _ATTEMPTS: Final = 20
+_HEADER_NAME: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
 
 
@@ -89,11 +93,15 @@ class HttpServer:
             except OSError:
                 if self._closed:
                     return
-                continue  # the peer was gone before we looked
+                time.sleep(_PAUSE_SECONDS)  # the peer was gone before we looked, or there is no file left for it
+                continue
             if self._closed:
                 connection.close()
                 return
-            threading.Thread(target=self._serve, args=(connection, address), name="http", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection, address), name="http", daemon=True).start()
+            except RuntimeError:  # no thread left: this peer is turned away, the next one may have more luck
+                connection.close()
 
     def _serve(self, connection: socket.socket, address: Any) -> None:
         with self._lock:
@@ -179,12 +187,17 @@ class _Connection(BaseHTTPRequestHandler):
         self._write(self.server.answer(request))
 
     def _read_body(self) -> bytes | HttpResponse:
+        if self.headers.defects or not all(
+            _HEADER_NAME.fullmatch(name) and "\r" not in value and "\n" not in value
+            for name, value in self.headers.items()
+        ):
+            return json_response({"message": "a header is a name, a colon and a value on one line"}, status=400)
         if self.headers.get("transfer-encoding") is not None:
             return json_response({"message": "Transfer-Encoding is not served: send a Content-Length"}, status=501)
         lengths = self.headers.get_all("content-length", ["0"])
         if len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
             return json_response({"message": "Content-Length must be one number"}, status=400)
-        length = int(lengths[0])
+        length = int(lengths[0][:16])  # more digits are more than enough, and int() refuses thousands
         if length > MAX_BODY_BYTES:
             return json_response({"message": f"the body is longer than {MAX_BODY_BYTES} bytes"}, status=413)
         body = self.rfile.read(length)

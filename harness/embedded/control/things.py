@@ -59,6 +59,7 @@ class Things:
             "CreatePolicyVersion": self._check_document,
             "CreateThing": self._check_new_thing,
             "DeleteThing": self._check_version,
+            "SetDefaultPolicyVersion": self._check_policy_version,
             "UpdateThing": self._check_version,
         }
 
@@ -117,6 +118,12 @@ class Things:
     def _check_version(call: ApiCall, _caller: Caller) -> None:
         if call.params.get("expectedVersion") is not None:
             raise not_served(f"{call.operation.name} with expectedVersion")
+
+    def _check_policy_version(self, call: ApiCall, _caller: Caller) -> None:
+        """Refuse a version that does not exist; moto would leave the policy without a default one."""
+        versions = self._backend.policy_versions(call.text("policyName"))
+        if versions and call.text("policyVersionId") not in versions:
+            raise ApiError("ResourceNotFoundException", "The policy has no such version", status=404)
 
     @staticmethod
     def _check_document(call: ApiCall, _caller: Caller) -> None:

@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.embedded.control.broker_link import BrokerRefused
 from harness.embedded.link import LinkError
 
 if TYPE_CHECKING:
@@ -70,7 +69,5 @@ class Tracer:
                 self._records.clear()
             try:
                 self._link.request("trace_append", records=batch)
-            except BrokerRefused:
-                continue  # these records are lost; later ones may be to its liking
             except LinkError:
-                return  # the broker is gone, and with it the trace; the supervisor ends this process too
+                continue  # these records are lost; if the broker is there, it may take later ones

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import botocore.exceptions
 import pytest
@@ -344,3 +346,73 @@ def test_every_call_leaves_one_record_in_the_trace(stand: Any, make_user: Any) -
     ]
     assert records[-1]["principal"] == "arn:aws:iam::111122223333:user/u"
     assert key["SecretAccessKey"] not in json.dumps(stand.broker.trace())
+
+
+def test_a_header_of_a_hundred_credentials_is_refused_at_once(stand: Any) -> None:
+    """Looking for the claimed service takes time in proportion to the header, not to its square."""
+    started_at = time.perf_counter()
+    status, _, _ = stand.post(Authorization="Credential=" * 5_900)
+
+    assert status == 403
+    assert time.perf_counter() - started_at < 1.0
+
+
+def test_a_signed_header_list_that_comes_twice_hides_no_unsigned_header(stand: Any) -> None:
+    """A list put before the signed one does not count: the principal was not signed."""
+    headers = stand.sign("GET", "/principals/things", service="iot")
+    forged = headers["Authorization"].replace(" Credential", " SignedHeaders=host;x-amzn-principal, Credential")
+
+    status, _, body = stand.post(
+        path="/principals/things", method="GET", **{**headers, "Authorization": forged, "x-amzn-principal": "other"}
+    )
+
+    assert (status, json.loads(body)["message"]) == (403, "the Authorization header names SignedHeaders twice")
+
+
+def test_a_caller_is_judged_by_the_members_that_its_operation_reads(stand: Any) -> None:
+    """A RoleName on PutUserPolicy, a QueueUrl on CreateQueue: what the operation does not read, no policy looks at."""
+    iam = stand.client("iam")
+    iam.create_user(UserName="admin")
+    iam.create_user(UserName="clerk")
+    account = stand.config.account_id
+    allowed = [f"arn:aws:iam::{account}:role/clerk-*", f"arn:aws:sqs:eu-central-1:{account}:mine"]
+    statement = {"Effect": "Allow", "Action": ["iam:*", "sqs:*"], "Resource": allowed}
+    document = json.dumps({"Version": "2012-10-17", "Statement": statement})
+    iam.put_user_policy(UserName="clerk", PolicyName="p", PolicyDocument=document)
+    key = iam.create_access_key(UserName="clerk")["AccessKey"]
+    pair = (key["AccessKeyId"], key["SecretAccessKey"], None)
+    form = {
+        "Action": "PutUserPolicy",
+        "RoleName": "clerk-1",
+        "UserName": "admin",
+        "PolicyName": "p",
+        "PolicyDocument": document,
+    }
+
+    put = stand.send_signed(
+        "POST",
+        "/",
+        body=urlencode(form).encode(),
+        service="iam",
+        key=pair,
+        Content_Type="application/x-www-form-urlencoded",
+    )
+    queue = json.dumps({"QueueName": "theirs", "QueueUrl": "mine"}).encode()
+    create = stand.send_signed("POST", "/", body=queue, service="sqs", key=pair, X_Amz_Target="AmazonSQS.CreateQueue")
+
+    assert (put[0], b"user/admin" in put[2]) == (403, True)
+    assert iam.list_user_policies(UserName="admin")["PolicyNames"] == []
+    assert (create[0], b":theirs" in create[2]) == (400, True)
+
+
+def test_a_policy_may_look_at_where_a_call_comes_from(stand: Any, make_user: Any) -> None:
+    """The address of the caller is known here as it is at the broker."""
+
+    def only_from(address: str) -> dict[str, Any]:
+        condition = {"StringEquals": {"aws:SourceIp": address}}
+        return {"Effect": "Allow", "Action": "iot:*", "Resource": "*", "Condition": condition}
+
+    here, elsewhere = make_user(only_from("127.0.0.1")), make_user(only_from("192.0.2.1"), name="elsewhere")
+
+    assert stand.client("iot", here).list_things()["things"] == []
+    assert error_of(stand.client("iot", elsewhere).list_things)[0] == "AccessDeniedException"

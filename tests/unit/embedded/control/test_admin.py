@@ -140,3 +140,12 @@ def test_without_a_broker_the_api_says_so(stand: Any, ask: Any) -> None:
     with pytest.raises(botocore.exceptions.ClientError, match="did not take the change") as caught:
         stand.client("iot").create_thing(thingName="t")
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+
+
+def test_a_fault_nested_too_deeply_is_refused_like_any_other_nonsense(stand: Any) -> None:
+    """The answer is an answer, not the end of the connection."""
+    status, _, _ = stand.post(
+        b"[" * 100_000, path="/_thingwright/faults", Authorization=f"Bearer {stand.config.admin_token}"
+    )
+
+    assert status == 400

@@ -26,6 +26,23 @@ def test_tables_and_queues_are_served(stand: Any) -> None:
     assert table["TableArn"] == f"arn:aws:dynamodb:{stand.config.region}:{stand.config.account_id}:table/t"
     assert dynamodb.get_item(TableName="t", Key={"k": {"S": "ä"}})["Item"] == {"k": {"S": "ä"}}
     assert sqs.receive_message(QueueUrl=queue_url)["Messages"][0]["Body"] == "hello"
+    assert queue_url == f"{stand.url}/{stand.config.account_id}/q"
+    assert sqs.list_queues()["QueueUrls"] == [queue_url]
+
+
+def test_a_host_of_another_region_is_no_way_into_that_region(stand: Any) -> None:
+    """What a signer writes into Host does not decide where an operation runs."""
+    stand.client("sqs").create_queue(QueueName="q")
+    host = "sqs.us-west-2.amazonaws.com"
+
+    status, _, body = stand.send_signed(
+        "POST", "/", body=b"{}", service="sqs", X_Amz_Target="AmazonSQS.ListQueues", Host=host
+    )
+
+    assert (status, json.loads(body)["QueueUrls"]) == (
+        200,
+        [f"https://sqs.{stand.config.region}.amazonaws.com/{stand.config.account_id}/q"],
+    )
 
 
 def test_an_operation_that_moto_lacks_answers_by_name(stand: Any) -> None:
@@ -133,3 +150,67 @@ def test_what_makes_one_operation_look_like_another_is_refused(stand: Any, monke
 
     with pytest.raises(botocore.exceptions.ClientError, match="look like another operation"):
         stand.client("iot").describe_thing(thingName="t")
+
+
+def test_keys_are_read_and_put_in_force_in_one_step(stand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another caller's change cannot come between, and so bring back a key that was deleted meanwhile."""
+    plane = stand.control_plane
+    replace, was_free = plane._credentials.replace_access_keys, []
+
+    def replace_and_look(access_keys: Any) -> set[str]:
+        def take() -> None:
+            taken = plane._backend.lock.acquire(blocking=False)
+            was_free.append(taken)
+            if taken:
+                plane._backend.lock.release()
+
+        other = threading.Thread(target=take)
+        other.start()
+        other.join(10)
+        return replace(access_keys)
+
+    monkeypatch.setattr(plane._credentials, "replace_access_keys", replace_and_look)
+    iam = stand.client("iam")
+    iam.create_user(UserName="u")
+    iam.create_access_key(UserName="u")
+
+    assert was_free == [False]
+
+
+def test_a_registry_is_not_changed_while_an_operation_lists_it(stand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reads waits for what writes: moto walks dictionaries that other threads change."""
+    plane = stand.control_plane
+    invoke, was_free = plane._backend.invoke, {}
+
+    def invoke_and_look(call: Any, **how: Any) -> Any:
+        def take() -> None:
+            taken = was_free[call.operation.name] = plane._backend.lock.acquire(blocking=False)
+            if taken:
+                plane._backend.lock.release()
+
+        other = threading.Thread(target=take)
+        other.start()
+        other.join(10)
+        return invoke(call, **how)
+
+    monkeypatch.setattr(plane._backend, "invoke", invoke_and_look)
+    stand.client("iot").list_things()
+    stand.client("iam").list_roles()
+    stand.client("cognito-identity").list_identity_pools(MaxResults=1)
+    stand.client("dynamodb").list_tables()
+
+    assert was_free == {"ListThings": False, "ListRoles": False, "ListIdentityPools": False, "ListTables": True}
+
+
+def test_a_batch_of_dynamodb_may_be_as_long_as_aws_takes_it(stand: Any) -> None:
+    """Sixteen MiB in all; two were refused once."""
+    dynamodb = stand.client("dynamodb")
+    dynamodb.create_table(
+        TableName="t",
+        KeySchema=[{"AttributeName": "k", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "k", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    items = [{"PutRequest": {"Item": {"k": {"S": str(i)}, "v": {"S": "x" * 390_000}}}} for i in range(25)]
+
+    assert dynamodb.batch_write_item(RequestItems={"t": items})["UnprocessedItems"] == {}

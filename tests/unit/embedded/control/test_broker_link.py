@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.embedded.control import broker_link
 from harness.embedded.control.broker_link import BrokerLink, BrokerRefused
 from harness.embedded.link import FrameDecoder, LinkError, encode_frame
 
@@ -108,3 +109,17 @@ def test_a_broker_that_sends_no_frames_breaks_the_line(ends: tuple[BrokerLink, s
 
     with pytest.raises(LinkError, match="not JSON"):
         link.request("ping")
+
+
+def test_a_broker_that_reads_nothing_holds_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sending has an end as well; half a frame cannot be followed by another, so the line is given up."""
+    monkeypatch.setattr(broker_link, "_SEND_WITHIN_MICROSECONDS", 1)
+    ours, theirs = socket.socketpair()
+    link = BrokerLink(ours)
+
+    with pytest.raises(LinkError, match="the broker is gone"):
+        link.request("publish", payload="x" * 8_000_000)
+    with pytest.raises(LinkError, match="the broker is gone"):
+        link.request("ping")
+    link.close()
+    theirs.close()

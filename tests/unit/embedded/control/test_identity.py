@@ -157,6 +157,7 @@ def test_a_role_is_not_assumed_by_others(iam: Any, stand: Any) -> None:
     [
         ({"RoleSessionName": "a b"}, "ValidationError"),
         ({"DurationSeconds": 43_201}, "ValidationError"),
+        ({"DurationSeconds": 3_601}, "ValidationError"),
         ({"Policy": BAD}, "MalformedPolicyDocument"),
         ({"SerialNumber": "arn:aws:iam::1:mfa/x"}, "NotImplemented"),
         ({"PolicyArns": [{"arn": "arn:aws:iam::aws:policy/x"}]}, "NotImplemented"),
@@ -184,3 +185,52 @@ def test_a_session_may_assume_a_role_that_trusts_its_role(iam: Any, stand: Any) 
 
     iam.put_role_policy(RoleName="first", PolicyName="p", PolicyDocument=GOOD.replace("iot:*", "sts:AssumeRole"))
     assert chained.assume_role(**arguments)["AssumedRoleUser"]["Arn"].endswith("assumed-role/second/chained")
+
+
+def test_what_is_still_used_is_not_deleted(iam: Any) -> None:
+    """A policy that is attached or has versions, a user with keys or groups, a group with users."""
+    policy_arn = iam.create_policy(PolicyName="p", PolicyDocument=GOOD)["Policy"]["Arn"]
+    iam.create_role(RoleName="r", AssumeRolePolicyDocument=trust("*"))
+    iam.create_user(UserName="u")
+    iam.create_group(GroupName="g")
+    iam.attach_role_policy(RoleName="r", PolicyArn=policy_arn)
+    version_id = iam.create_policy_version(PolicyArn=policy_arn, PolicyDocument=GOOD)["PolicyVersion"]["VersionId"]
+    key_id = iam.create_access_key(UserName="u")["AccessKey"]["AccessKeyId"]
+    iam.add_user_to_group(UserName="u", GroupName="g")
+
+    def fails(call: Callable[[], object]) -> str:
+        code, message = error_of(call)
+        assert code == "DeleteConflict"
+        return message
+
+    assert "detach" in fails(lambda: iam.delete_policy(PolicyArn=policy_arn))
+    iam.detach_role_policy(RoleName="r", PolicyArn=policy_arn)
+    assert "versions" in fails(lambda: iam.delete_policy(PolicyArn=policy_arn))
+    iam.delete_policy_version(PolicyArn=policy_arn, VersionId=version_id)
+    iam.delete_policy(PolicyArn=policy_arn)
+    assert "access keys" in fails(lambda: iam.delete_user(UserName="u"))
+    iam.delete_access_key(UserName="u", AccessKeyId=key_id)
+    assert "groups" in fails(lambda: iam.delete_user(UserName="u"))
+    assert "users" in fails(lambda: iam.delete_group(GroupName="g"))
+    iam.remove_user_from_group(UserName="u", GroupName="g")
+    iam.delete_user(UserName="u")
+    iam.delete_group(GroupName="g")
+
+
+def test_a_policy_of_aws_is_refused_by_name(iam: Any) -> None:
+    """Managed policies of AWS are not in the registry: attaching one says so."""
+    iam.create_role(RoleName="r", AssumeRolePolicyDocument=trust("*"))
+
+    code, message = error_of(
+        lambda: iam.attach_role_policy(RoleName="r", PolicyArn="arn:aws:iam::aws:policy/AWSIoTFullAccess")
+    )
+    assert (code, "AWSIoTFullAccess" in message) == ("NotImplemented", True)
+
+
+def test_an_error_that_quotes_control_characters_is_still_xml(stand: Any) -> None:
+    """XML has no way to write most of them: question marks stand for them."""
+    status, _, body = stand.send_signed(
+        "POST", "/", body=b"Action=%01%0B", service="iam", Content_Type="application/x-www-form-urlencoded"
+    )
+
+    assert (status, body.count(b"operation ??")) == (400, 1)

@@ -36,7 +36,7 @@ CONFIG = {
 class Child:
     """A control plane in a process of its own, this test being supervisor and broker."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, answers: bool = True, **settings: Any) -> None:
         ours, theirs = socket.socketpair()
         report_read, report_write = os.pipe()
         lifeline_read, self.lifeline = os.pipe()
@@ -44,17 +44,18 @@ class Child:
         config = folder / "config.json"
         config.write_text(json.dumps({**CONFIG, **fds, **settings}), encoding="utf-8")
         self.broker = ours
-        threading.Thread(target=self._answer, daemon=True).start()
+        if answers:
+            threading.Thread(target=self._answer, daemon=True).start()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.embedded.control", "--config", str(config)],
-            pass_fds=fds.values(),
+            pass_fds=[*fds.values(), *(fd for name, fd in settings.items() if name.endswith("_fd"))],
             stderr=subprocess.PIPE,
         )
         theirs.close()
         os.close(report_write)
         os.close(lifeline_read)
         with os.fdopen(report_read, encoding="utf-8") as report:
-            self.report = report.readline()
+            self.report = report.readline() if answers else ""
 
     def end(self) -> tuple[int, bytes]:
         """Wait for the process and return its exit code and what it said."""
@@ -115,6 +116,15 @@ def test_a_control_plane_serves_boto3_until_its_lifeline_closes(start: Any) -> N
 def test_a_control_plane_ends_in_order_on_sigterm(start: Any) -> None:
     """Exit code 0, and nothing on its log."""
     child = start()
+    child.process.terminate()
+
+    assert child.end() == (0, b"")
+
+
+def test_a_control_plane_ends_on_sigterm_while_it_waits_for_the_broker(start: Any) -> None:
+    """Before it is ready, too: a broker that answers nothing does not hold it."""
+    child = start(answers=False)
+    assert child.broker.recv(1)
     child.process.terminate()
 
     assert child.end() == (0, b"")

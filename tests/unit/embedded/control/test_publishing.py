@@ -125,6 +125,7 @@ def test_a_payload_that_is_too_long_is_refused(stand: Any) -> None:
         ("?qos=1&qos=0", {}),
         ("", {"X_Amz_Mqtt5_User_Properties": "%%%"}),
         ("", {"X_Amz_Mqtt5_User_Properties": base64.b64encode(b'{"a": 1}').decode()}),
+        ("", {"X_Amz_Mqtt5_User_Properties": base64.b64encode(b"[" * 5000).decode()}),
         ("", {"X_Amz_Mqtt5_Correlation_Data": "%%%"}),
         ("", {"X_Amz_Mqtt5_Payload_Format_Indicator": "JSON"}),
     ],

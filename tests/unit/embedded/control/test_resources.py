@@ -55,6 +55,12 @@ TABLE = "arn:aws:dynamodb:eu-central-1:111122223333:table/t"
         ("iam", "GetPolicy", {"PolicyArn": iam("policy/p")}, [("iam:GetPolicy", iam("policy/p"))]),
         ("iam", "ListRoles", {}, [("iam:ListRoles", "*")]),
         ("sts", "AssumeRole", {"RoleArn": iam("role/r")}, [("sts:AssumeRole", iam("role/r"))]),
+        ("sqs", "SendMessageBatch", {"QueueUrl": "q"}, [("sqs:SendMessage", arn("sqs", "q"))]),
+        ("dynamodb", "ExecuteStatement", {"Statement": " select * FROM t"}, [("dynamodb:PartiQLSelect", "*")]),
+        ("dynamodb", "BatchExecuteStatement", {"Statements": [{"Statement": "UPDATE t"}, {"Statement": "DELETE"}]},
+         [("dynamodb:PartiQLUpdate", "*"), ("dynamodb:PartiQLDelete", "*")]),
+        ("dynamodb", "ExecuteTransaction", {"TransactStatements": [{"Statement": "-- hidden"}]},
+         [(f"dynamodb:PartiQL{kind}", "*") for kind in ("Delete", "Insert", "Select", "Update")]),
         ("sts", "GetCallerIdentity", {}, [("sts:GetCallerIdentity", "*")]),
         ("cognito-identity", "DescribeIdentityPool", {"IdentityPoolId": "eu:1"},
          [("cognito-identity:DescribeIdentityPool", POOL)]),
@@ -79,7 +85,6 @@ TABLE = "arn:aws:dynamodb:eu-central-1:111122223333:table/t"
          {"TransactItems": [{"Put": {"TableName": "t"}}, {"Delete": {"TableName": "t"}}, 1, {"Put": 1}]},
          [("dynamodb:PutItem", TABLE), ("dynamodb:DeleteItem", TABLE)]),
         ("dynamodb", "TransactGetItems", {"TransactItems": None}, [("dynamodb:TransactGetItems", "*")]),
-        ("dynamodb", "ExecuteStatement", {"Statement": "SELECT * FROM t"}, [("dynamodb:ExecuteStatement", "*")]),
     ],
 )  # fmt: skip
 def test_a_call_needs_its_action_on_its_resource(

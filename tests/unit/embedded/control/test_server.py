@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +80,10 @@ def test_a_head_request_gets_no_body(talk: Callable[[bytes, int], bytes]) -> Non
         (b"Content-Length: -1", 400),
         (b"Content-Length: 1, 1", 400),
         (b"Content-Length: %d" % (MAX_BODY_BYTES + 1), 413),
+        (b"Content-Length: " + b"9" * 5_000, 413),
+        (b"Content-Length : 9", 400),
+        (b"no header\r\nContent-Length: 9", 400),
+        (b"X-Amz-Target: a\r\n b", 400),
     ],
 )
 def test_a_request_that_could_be_framed_in_two_ways_or_is_too_long_is_refused(
@@ -148,3 +153,57 @@ def test_a_server_tries_another_port_when_one_family_has_none_free(monkeypatch: 
 
     assert len(refused) == 1
     server.close()
+
+
+class Scarce:
+    """Stands for a listening socket: `accept` fails, then hands out connections, then waits for its closing."""
+
+    def __init__(self, *accepted: object) -> None:
+        self._accepted = list(accepted)
+        self.was_emptied = threading.Event()
+        self._closed = threading.Event()
+
+    def accept(self) -> object:
+        """Return or raise the next thing."""
+        if self._accepted:
+            following = self._accepted.pop(0)
+            if isinstance(following, OSError):
+                raise following
+            return following, ("127.0.0.1", 1)
+        self.was_emptied.set()
+        self._closed.wait(10)
+        raise OSError(9, "closed")
+
+    def getsockname(self) -> tuple[str, int]:
+        """Return where nobody listens."""
+        self._closed.set()
+        return "127.0.0.1", 9
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_a_server_outlives_a_lack_of_files_and_of_threads(http: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed accept is followed by a pause instead of a spin; a connection no thread can be had for is closed."""
+    pauses: list[float] = []
+    ours, theirs = socket.socketpair()
+    scarce = Scarce(OSError(24, "Too many open files"), ours)
+    start = threading.Thread.start
+
+    def start_some(thread: threading.Thread) -> None:
+        if thread.name == "http":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    monkeypatch.setattr(server_module.time, "sleep", pauses.append)
+    server = HttpServer(("127.0.0.1",), 0, answer=http.answer, clock=http.clock)
+    server._sockets[0].close()
+    server._sockets = [scarce]  # type: ignore[list-item]  # what a listening socket is asked for
+    server.start()
+
+    assert scarce.was_emptied.wait(10)
+    assert theirs.recv(1) == b""
+    assert len(pauses) == 1
+    server.close()
+    theirs.close()

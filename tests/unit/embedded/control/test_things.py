@@ -176,3 +176,16 @@ def test_what_is_not_there_is_not_found(iot: Any) -> None:
         iot.describe_thing(thingName="nobody")
     with pytest.raises(iot.exceptions.ResourceNotFoundException):
         iot.attach_thing_principal(thingName="nobody", principal="eu-central-1:x")
+
+
+def test_a_policy_version_that_does_not_exist_cannot_become_the_default(stand: Any) -> None:
+    """The version in force stays what it was."""
+    iot = stand.client("iot")
+    document = json.dumps(
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]}
+    )
+    iot.create_policy(policyName="p", policyDocument=document)
+
+    with pytest.raises(iot.exceptions.ResourceNotFoundException):
+        iot.set_default_policy_version(policyName="p", policyVersionId="7")
+    assert iot.get_policy_version(policyName="p", policyVersionId="1")["isDefaultVersion"] is True
