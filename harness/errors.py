@@ -145,7 +145,8 @@ class SignatureError(HarnessError):
     """A request is not signed, or not by whom it says.
 
     Args:
-        part: which part disagreed: ``missing``, ``credential``, ``token``, ``scope``, ``date``, ``signature`` or ``format``.
+        part: which part disagreed: ``missing``, ``credential``, ``token``, ``scope``, ``date``, ``signature`` or
+            ``format``.
         reason: one sentence; never the secret, never the whole URL.
     """
 

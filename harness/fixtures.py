@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 import pytest_asyncio
 
+from harness.errors import HarnessError
 from harness.run import NAME, Run
 from harness.targets.base import Capability, Environment, Target
 
@@ -145,6 +146,7 @@ async def make_broadcast_client(guest_factory: Guests) -> AsyncIterator[MakeBroa
     from harness.clients.broadcast import connect_all, stop_all  # noqa: PLC0415 - 0.1 s, not for tests without clients
 
     made: list[BroadcastClient] = []
+    loop = asyncio.get_running_loop()
 
     async def make(
         *,
@@ -155,6 +157,7 @@ async def make_broadcast_client(guest_factory: Guests) -> AsyncIterator[MakeBroa
         region: str | None = None,
         signature: str = "right",
     ) -> BroadcastClient:
+        _check_loop(loop)
         client = guest_factory.make(client_id=client_id, credentials=credentials, region=region, signature=signature)
         made.append(client)
         if connect:
@@ -173,8 +176,10 @@ async def make_broadcast_clients(
     from harness.clients.broadcast import connect_all, stop_all  # noqa: PLC0415 - 0.1 s, not for tests without clients
 
     made: list[BroadcastClient] = []
+    loop = asyncio.get_running_loop()
 
     async def make(count: int | None = None, *, subscribe: str | None = None) -> list[BroadcastClient]:
+        _check_loop(loop)
         clients = [guest_factory.make() for _ in range(_run(request).settings.clients if count is None else count)]
         made.extend(clients)
         await connect_all(clients, subscribe=subscribe)
@@ -243,6 +248,19 @@ class Guests:
         if self._handover is None or self._handover.loop is not loop:
             self._handover = Handover(loop)
         return self._handover
+
+
+def _check_loop(fixtures_loop: asyncio.AbstractEventLoop) -> None:
+    """Make sure that a test runs on the loop that its clients will be stopped on.
+
+    Raises:
+        HarnessError: pytest-asyncio gave them different ones.
+    """
+    if asyncio.get_running_loop() is not fixtures_loop:
+        raise HarnessError(
+            "this test and its fixtures run on two event loops, and a client belongs to one: set pytest-asyncio's "
+            "asyncio_default_fixture_loop_scope to the loop scope of the test (function, unless you changed it)"
+        )
 
 
 def _run(request: pytest.FixtureRequest) -> Run:

@@ -45,12 +45,13 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         "iot_target", f"target to run at, unless --target or HARNESS_TARGET says: {TARGETS_IN_HELP}", default=""
     )
     parser.addini("iot_stack", "folder of the Pulumi program that the embedded target deploys", default="")
-    _group(parser).addoption(
-        "--ready-file",
-        dest="thingwright_ready_file",
-        metavar="F",
-        help="for --target endpoint: the file that `thingwright serve --ready-file F` wrote (or HARNESS_READY_FILE=F)",
-    )
+    if "--ready-file" not in _options_taken(parser):
+        _group(parser).addoption(
+            "--ready-file",
+            dest="thingwright_ready_file",
+            metavar="F",
+            help="for --target endpoint: what `thingwright serve --ready-file F` wrote; also HARNESS_READY_FILE",
+        )
     if any(str(getattr(each, "__file__", "")).endswith("conftest.py") for each in pluginmanager.get_plugins()):
         _add_common_options(parser)  # a conftest file is loading this plugin: the hook below was over before it came
 
@@ -67,6 +68,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register markers and, where the suite asks for a target, run and fixtures."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
+    if config.option.help:
+        return  # whoever asks how to point at a target need not point at one
     settings = read_settings(config, os.environ)
     if settings is None:
         return
@@ -76,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     worker = getattr(config, "workerinput", None)
     try:
-        if worker is None:
+        if worker is None and not _only_lists(config):
             settings.check()
         run = Run(settings, worker=worker)
     except (SettingsError, TargetUnavailable) as error:
@@ -121,6 +124,14 @@ def read_settings(config: pytest.Config, environment: Mapping[str, str]) -> RunS
     )
 
 
+def _only_lists(config: pytest.Config) -> bool:
+    """Tell whether pytest is asked what there is, and runs nothing."""
+    return any(
+        getattr(config.option, name, False)
+        for name in ("collectonly", "showfixtures", "show_fixtures_per_test", "markers")
+    )
+
+
 def _took_for_tests(config: pytest.Config, path: str) -> bool:
     """Tell whether pytest overlooked its ini file because of a path that stands alone on the command line.
 
@@ -152,10 +163,19 @@ def _add_common_options(parser: pytest.Parser) -> None:
         },
     }
     group = _group(parser)
-    taken = {name for each in getattr(parser, "_groups", ()) for option in each.options for name in option.names()}
+    taken = _options_taken(parser)
     for name, attributes in options.items():
         if name not in taken:
             try:
                 group.addoption(name, dest=f"thingwright_{name[2:]}", **attributes)
             except (ValueError, argparse.ArgumentError):
                 continue  # somebody's option of the same name: theirs it is
+
+
+def _options_taken(parser: pytest.Parser) -> set[str]:
+    """Return the names of the options that somebody has added.
+
+    pytest 8 notices two of the same name no sooner than it parses, and keeps those outside of groups apart.
+    """
+    groups = [*getattr(parser, "_groups", ()), getattr(parser, "_anonymous", None)]
+    return {name for group in groups if group is not None for option in group.options for name in option.names()}

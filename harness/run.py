@@ -139,15 +139,13 @@ class Run:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Refuse behaviour markers that name no source."""
-        for item in items:
-            for mark in item.iter_markers("behaviour"):
-                if len(mark.args) != 1 or not mark.kwargs.get("source") or set(mark.kwargs) - {"source", "differs"}:
-                    raise pytest.UsageError(
-                        f"{item.nodeid}: behaviour takes one id and source=…, and may take differs=…"
-                    )
+        if not self._is_worker:  # a worker that breaks off its collection breaks the controller: there, test by test
+            for item in items:
+                check_behaviour(item)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Skip what the target cannot prove, and fail at once when it has ended."""
+        check_behaviour(item)
         if not uses_target(item):
             return
         item.user_properties.append((_TARGET_PROPERTY, self.settings.target))
@@ -158,14 +156,17 @@ class Run:
             self.target.check()
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add to a failure that the target has ended, if it has."""
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Add to a failure that the target has ended, if it has and the failure does not say so itself."""
         report = yield
-        if report.failed and report.when == "call" and self.environment is not None and uses_target(item):
+        if report.failed and self.environment is not None and uses_target(item):
             try:
                 self.target.check()
             except TargetError as error:
-                report.sections.append(("thingwright target", str(error)))
+                if call.excinfo is None or str(call.excinfo.value) != str(error):
+                    report.sections.append(("thingwright target", str(error)))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -207,5 +208,18 @@ class Run:
 
 
 def uses_target(item: pytest.Item) -> bool:
-    """Tell whether a test asks, directly or not, for the target."""
-    return "target" in getattr(item, "fixturenames", ())
+    """Tell whether a test asks, directly or not, for this plugin's target, and not for a namesake of its own."""
+    definitions = getattr(item, "_fixtureinfo", None)
+    found = definitions.name2fixturedefs.get("target", ()) if definitions else ()
+    return any(definition.func.__module__ == "harness.fixtures" for definition in found)
+
+
+def check_behaviour(item: pytest.Item) -> None:
+    """Make sure that what a test says it proves has a source.
+
+    Raises:
+        pytest.UsageError: a behaviour marker is not what it has to be.
+    """
+    for mark in item.iter_markers("behaviour"):
+        if len(mark.args) != 1 or not mark.kwargs.get("source") or set(mark.kwargs) - {"source", "differs"}:
+            raise pytest.UsageError(f"{item.nodeid}: behaviour takes one id and source=…, and may take differs=…")

@@ -29,7 +29,7 @@ from harness.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Iterable
 
     from harness.clients.credentials import CredentialSource, TemporaryCredentials
     from harness.clients.message import Payload
@@ -108,6 +108,7 @@ class BroadcastClient:
         self._connection: Connection | None = None
         self._subscriptions: dict[str, int] = {}
         self._restored = 0
+        self._not_restored = ""
         self._restoring: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -147,6 +148,8 @@ class BroadcastClient:
         listens = f"listens to {', '.join(self._subscriptions)}" if self._subscriptions else "has not subscribed"
         if connection.is_up:
             again = f" for the {connection.ups}. time" if connection.ups > 1 else ""
+            if self._not_restored:
+                return f"is connected{again}, could not subscribe again to {self._not_restored}"
             return f"is connected{again}, {listens}"
         return f"lost its connection ({connection.ended or 'it was stopped'}), {listens}"
 
@@ -173,6 +176,7 @@ class BroadcastClient:
 
         Raises:
             OperationRefused: it was not granted; says how and, where known, why.
+            ExpectationError: the broker did not answer in time.
         """
         __tracebackhide__ = True
         if (refusal := await self._try_subscribe(topic_filter, qos=qos)) is not None:
@@ -183,8 +187,12 @@ class BroadcastClient:
 
         Raises:
             HarnessError: the broker did not accept it.
+            ExpectationError: the broker did not answer in time.
         """
-        outcome = await self._up().unsubscribe(topic_filter, within=self._patience)
+        __tracebackhide__ = True
+        outcome = await self._answer(
+            self._up().unsubscribe(topic_filter, within=self._patience), f"an UNSUBACK for {topic_filter!r}"
+        )
         if isinstance(outcome, Ended) or outcome >= FIRST_FAILURE:
             raise HarnessError(f"{self.client_id} could not unsubscribe from {topic_filter!r}: {outcome}")
         self._subscriptions.pop(topic_filter, None)
@@ -200,6 +208,7 @@ class BroadcastClient:
 
         Raises:
             OperationRefused: the broker did not take it; says how and, where known, why.
+            ExpectationError: the broker did not answer in time.
         """
         __tracebackhide__ = True
         outcome = await self._try_publish(topic, payload, qos=qos, retain=retain)
@@ -215,6 +224,7 @@ class BroadcastClient:
         publish: str | None = None,
         payload: Payload = "refuse me",
         qos: int = 1,
+        retain: bool = False,
     ) -> Refusal:
         """Try one thing that has to be refused.
 
@@ -224,12 +234,13 @@ class BroadcastClient:
             publish: topic name to publish to.
             payload: what to publish.
             qos: quality of service to publish or subscribe with; a QoS 0 publish is refused by a closed connection.
+            retain: publish a message for the broker to keep.
 
         Returns:
             What was tried, how it was refused and, where known, why.
 
         Raises:
-            ExpectationError: it was granted.
+            ExpectationError: it was granted, or the broker did not answer in time.
             ValueError: not exactly one thing to try.
         """
         __tracebackhide__ = True
@@ -241,7 +252,7 @@ class BroadcastClient:
         elif publish is not None:
             tried, outcome = (
                 f"publish to {publish!r}",
-                await self._try_publish(publish, payload, qos=qos, awaits_end=True),
+                await self._try_publish(publish, payload, qos=qos, retain=retain, awaits_end=True),
             )
         else:
             tried, outcome = "connect", await self._try_connect()
@@ -320,7 +331,10 @@ class BroadcastClient:
         return Refusal(action="iot:Connect", resource=self.client_id, how=how, because=because)
 
     async def _try_subscribe(self, topic_filter: str, *, qos: int) -> Refusal | None:
-        outcome = await self._up().subscribe(topic_filter, qos=qos, within=self._patience)
+        __tracebackhide__ = True
+        outcome = await self._answer(
+            self._up().subscribe(topic_filter, qos=qos, within=self._patience), f"a SUBACK for {topic_filter!r}"
+        )
         if isinstance(outcome, int) and outcome < FIRST_FAILURE:
             self._subscriptions[topic_filter] = qos
             return None
@@ -329,13 +343,17 @@ class BroadcastClient:
     async def _try_publish(
         self, topic: str, payload: Payload, *, qos: int, retain: bool = False, awaits_end: bool = False
     ) -> Message | Refusal:
+        __tracebackhide__ = True
         connection = self._up()
         downs = connection.downs
         message = Message(
             topic, as_payload(payload), qos=qos, sender=self.client_id, patience=self._patience, trace=self._trace
         )
         packet = mqtt5.PublishPacket(topic=topic, payload=message.payload, qos=mqtt5.QoS(qos), retain=retain)
-        outcome = await connection.publish(packet, within=self._patience)
+        outcome = await self._answer(
+            connection.publish(packet, within=self._patience),
+            f"a PUBACK for {topic!r}" if qos else f"a connection to publish to {topic!r}",
+        )
         if qos == 0 and outcome == 0 and awaits_end:
             try:
                 outcome = await connection.until_down(downs, within=self._patience)
@@ -344,6 +362,21 @@ class BroadcastClient:
         if isinstance(outcome, int) and outcome < FIRST_FAILURE:
             return message
         return await self._refusal("iot:Publish", topic, outcome, acknowledgement="puback")
+
+    async def _answer(self, answering: Awaitable[int | Ended], what: str) -> int | Ended:
+        """Await the broker's answer.
+
+        Raises:
+            ExpectationError: none came in time; says how the connection stands.
+        """
+        __tracebackhide__ = True
+        try:
+            return await answering
+        except TimeoutError:
+            raise ExpectationError(
+                f"{self.client_id} was to get {what} within {self._patience:g} s; it {self.condition()}",
+                trace=await self._trace.tail(client_ids=[self.client_id]) if self._trace else (),
+            ) from None
 
     async def _refusal(self, action: Action, resource: str, outcome: int | Ended, *, acknowledgement: How) -> Refusal:
         how = acknowledgement if isinstance(outcome, int) else how_refused(outcome.error_name) or "hang-up"
@@ -411,13 +444,19 @@ class BroadcastClient:
             self._restored = connection.ups
 
     async def _restore(self, connection: Connection, ups: int) -> None:
-        outcomes = [
-            await connection.subscribe(topic_filter, qos=qos, within=self._patience)
-            for topic_filter, qos in self._subscriptions.items()
-        ]
-        if all(isinstance(outcome, int) and outcome < FIRST_FAILURE for outcome in outcomes):
-            self._restored = max(self._restored, ups)
-            connection.changes.notify()
+        """Subscribe again to everything; what fails is told by `condition`, since nobody awaits this."""
+        self._not_restored = ""
+        for topic_filter, qos in list(self._subscriptions.items()):
+            try:
+                outcome = await connection.subscribe(topic_filter, qos=qos, within=self._patience)
+            except Exception as error:  # noqa: BLE001 - a task boundary: `condition` hands it on
+                outcome = Ended(error_name=type(error).__name__)
+            if isinstance(outcome, Ended) or outcome >= FIRST_FAILURE:
+                why = str(outcome) if isinstance(outcome, Ended) else f"0x{outcome:02X}"
+                self._not_restored = f"{topic_filter} ({why})"
+                return
+        self._restored = max(self._restored, ups)
+        connection.changes.notify()
 
     def _went_down(self, ended: Ended) -> None:
         if how_refused(ended.error_name) == "upgrade-403" and self._signer.used is not None:
@@ -458,7 +497,9 @@ async def stop_all(clients: Iterable[BroadcastClient]) -> None:
     """
     __tracebackhide__ = True
     everybody = list(clients)
-    have_stopped = await asyncio.gather(*(client.has_stopped() for client in everybody))
+    have_stopped = await asyncio.gather(*(client.has_stopped() for client in everybody), return_exceptions=True)
+    if errors := [each for each in have_stopped if isinstance(each, BaseException)]:
+        raise BaseExceptionGroup("while clients were stopped", errors)
     left = [each.client_id for each, has_stopped in zip(everybody, have_stopped, strict=True) if not has_stopped]
     if left:
         raise TeardownError(left, remedy=f"they did not stop within {STOP_WITHIN:g} s")

@@ -82,9 +82,12 @@ class Message:
 
         Raises:
             ExpectationError: some clients did not hear it in time; says which, and what they heard instead.
+            ValueError: there are no clients, so the claim would be true whatever happened.
         """
         __tracebackhide__ = True
         listeners = list(clients)
+        if not listeners:
+            raise ValueError("reaches was given no clients: a claim about nobody is always true")
         waits = (each.inbox.until_claimed(self, within=self._patience) for each in listeners)
         results = await asyncio.gather(*waits, return_exceptions=True)
         for result in results:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from json import dumps
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -44,7 +45,7 @@ class Trace:
 
     async def records(self) -> list[Record]:
         """Return all records up to now, oldest first; at most the last 20,000."""
-        return await asyncio.to_thread(self._read, 0.0)
+        return await asyncio.to_thread(self._read)
 
     async def tail(self, *, client_ids: Collection[str] = (), topic: str | None = None) -> list[str]:
         """Return the last lines of the trace that concern these clients or this topic, denials of theirs first of all.
@@ -118,28 +119,32 @@ class Trace:
 
         Args:
             client_id: who asked.
-            action: ``iot:Publish`` or ``iot:Subscribe``.
+            action: ``iot:Publish`` (a retained message takes ``iot:RetainPublish`` as well) or ``iot:Subscribe``.
             resource: the topic or topic filter, as the client wrote it.
             within: seconds to wait for the trace to tell.
         """
+        decided = ("iot:Publish", "iot:RetainPublish") if action == "iot:Publish" else (action,)
 
         def fits(record: Record) -> bool:
             return (
                 record.get("client_id") == client_id
-                and is_denial(record, action=action)
+                and is_denial(record)
+                and detail(record).get("action") in decided
                 and str(detail(record).get("resource", "")).endswith(resource)
             )
 
         return await self._because(fits, within=within)
 
     async def _because(self, fits: Callable[[Record], bool], *, within: float) -> str | None:
+        deadline = time.monotonic() + within  # of the many who ask at once, each waits no longer than one alone
+
         def newest_reason() -> Iterator[str]:
-            for record in reversed(self._read(0.0)):
+            for record in reversed(self._read()):
                 if fits(record) and (because := detail(record).get("because")):
                     yield str(because)
 
         def look() -> str | None:
-            if (because := next(newest_reason(), None)) is None and self._read(within):
+            if (because := next(newest_reason(), None)) is None and self._read(until=deadline):
                 because = next(newest_reason(), None)
             return because
 
@@ -148,8 +153,9 @@ class Trace:
         except TargetUnavailable:
             return None
 
-    def _read(self, wait: float) -> list[Record]:
+    def _read(self, *, until: float = 0.0) -> list[Record]:
         with self._lock:
+            wait = round(max(0.0, until - time.monotonic()), 3)
             for record in self._admin.get_lines("trace", since=self._last_seq, wait=wait):
                 if record["seq"] > self._last_seq:
                     self._last_seq = record["seq"]

@@ -15,6 +15,7 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigChainFactory
+from botocore.credentials import CredentialResolver
 
 if TYPE_CHECKING:
     from harness.targets.base import Credentials
@@ -37,7 +38,9 @@ def make_session(*, region: str, credentials: Credentials | None) -> boto3.Sessi
         value = os.devnull if name in ("config_file", "credentials_file") else default
         provider = chain.create_config_chain(instance_name=name, default=value, conversion_func=convert)
         store.set_config_provider(name, provider)
-    if credentials is not None:
+    if credentials is None:
+        core.register_component("credential_provider", CredentialResolver(providers=[]))  # nor are any looked for
+    else:
         core.set_credentials(credentials.access_key_id, credentials.secret_access_key, credentials.session_token)
     return boto3.Session(botocore_session=core, region_name=region)
 

@@ -73,6 +73,18 @@ async def test_a_guest_may_not_publish_to_private_topics(broadcast_client: Broad
     assert broadcast_client.connections == 1
 
 
+@pytest.mark.behaviour("policy.retain", source="DG:iot-policy-actions")
+async def test_a_guest_may_not_leave_messages_behind(broadcast_client: BroadcastClient, topics: Topics) -> None:
+    """A retained message would greet everybody who ever comes: refused; the same message, not retained, is taken."""
+    await broadcast_client.subscribe(topics.broadcast)
+
+    refusal = await broadcast_client.expect_refusal(publish=topics.broadcast, payload="for ever", retain=True)
+
+    assert (refusal.action, refusal.resource) == ("iot:Publish", topics.broadcast)
+    message = await broadcast_client.publish(topics.broadcast, "for now")
+    await message.reaches([broadcast_client])
+
+
 @pytest.mark.needs("TRACE")
 async def test_a_refusal_says_why(broadcast_client: BroadcastClient, topics: Topics) -> None:
     """Where the target tells, the refusal names what was asked for and the statement that came nearest."""
@@ -81,3 +93,11 @@ async def test_a_refusal_says_why(broadcast_client: BroadcastClient, topics: Top
     assert refusal.because is not None
     assert "iot:Subscribe" in refusal.because
     assert topics.telemetry in refusal.because
+
+
+@pytest.mark.needs("TRACE")
+async def test_a_refused_retained_message_says_why(broadcast_client: BroadcastClient, topics: Topics) -> None:
+    """What was lacking is another permission than the one to publish, and the refusal names it."""
+    refusal = await broadcast_client.expect_refusal(publish=topics.broadcast, retain=True)
+
+    assert "iot:RetainPublish" in (refusal.because or "")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import harness
+import harness.plugin
 from harness.plugin import TARGETS_IN_HELP
 from harness.targets.registry import TARGETS
 
@@ -233,6 +234,48 @@ def test_help_explains_every_option(suite: Suite) -> None:
     assert all(name in TARGETS_IN_HELP for name in TARGETS)
 
 
+def test_options_outside_of_groups_are_seen_too() -> None:
+    """With pytest 8, which keeps them apart and notices two of the same name no sooner than it parses."""
+
+    class Option:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def names(self) -> list[str]:
+            return [self.name]
+
+    class Group:
+        def __init__(self, *names: str) -> None:
+            self.options = [Option(name) for name in names]
+
+        def addoption(self, name: str, **_: object) -> None:
+            self.options.append(Option(name))
+
+    class Parser8:
+        def __init__(self) -> None:
+            self._anonymous = Group("--target")
+            self._groups = [Group("--ready-file")]
+
+        def getgroup(self, *_: object) -> Group:
+            return self._groups[0]
+
+    parser = Parser8()
+    harness.plugin._add_common_options(parser)  # type: ignore[arg-type] # plays one
+
+    assert [option.name for option in parser._groups[0].options] == ["--ready-file", "--clients"]
+
+
+def test_a_plugin_with_a_ready_file_of_its_own_keeps_it(suite: Suite, pytester: pytest.Pytester) -> None:
+    """Whoever came first has the name."""
+    pytester.makepyfile(other="def pytest_addoption(parser): parser.addoption('--ready-file', default='mine')")
+
+    result = suite(
+        "def test_mine(request): assert request.config.getoption('--ready-file') == 'mine'", "-p", "other", conftest=""
+    )
+
+    result.assert_outcomes(passed=1)
+
+
 # Somebody does.
 
 
@@ -299,6 +342,31 @@ def test_wrong_settings_stop_the_run_with_one_sentence(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(f"ERROR: {sentence}")
     result.stderr.no_fnmatch_line("*Traceback*")
+
+
+@pytest.mark.parametrize(
+    ("argument", "shows"),
+    [("--help", "*--ready-file*"), ("--fixtures", "broadcast_client*"), ("--markers", "@pytest.mark.e2e*")],
+)
+def test_whoever_asks_what_there_is_needs_no_target(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, argument: str, shows: str
+) -> None:
+    """The way to the explanation does not lead through what is to be explained."""
+    monkeypatch.setenv("HARNESS_TARGET", "endpoint")
+
+    result = suite("def test_it(target): pass", argument, conftest="")
+
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(shows)
+
+
+def test_collecting_needs_no_target(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editor lists the tests of a suite that cannot run just now."""
+    monkeypatch.setenv("HARNESS_TARGET", "endpoint")
+
+    result = suite("def test_it(target): pass", "--collect-only", conftest="")
+
+    assert result.ret == pytest.ExitCode.OK
 
 
 def test_a_ready_file_that_pytest_took_for_tests_is_explained(
@@ -425,6 +493,32 @@ def test_tests_after_the_targets_end_say_so(suite: Suite) -> None:
     )
 
 
+def test_a_set_up_that_fails_with_the_target_shows_it(suite: Suite) -> None:
+    """A fixture notices in a way of its own; the reason stands beside it, once."""
+    result = suite(
+        """
+        import pytest
+        from harness.errors import TargetUnavailable
+
+        @pytest.fixture
+        def client(target):
+            type(target).is_dead = True
+            raise TargetUnavailable("a client cannot reach it")
+
+        def test_it(client): pass
+
+        def test_next(target): pass
+        """,
+        "--target=embedded",
+    )
+
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(
+        ["*TargetUnavailable: a client cannot reach it", "*thingwright target*", "The broker ended with exit*"]
+    )
+    assert result.stdout.str().count("- thingwright target -") == 1
+
+
 # Capabilities, markers, the count.
 
 
@@ -499,6 +593,25 @@ def test_a_behaviour_names_its_source(suite: Suite, arguments: str, *, is_accept
     assert result.ret == (pytest.ExitCode.OK if is_accepted else pytest.ExitCode.USAGE_ERROR)
 
 
+def test_a_behaviour_without_a_source_is_named_by_a_worker_too(suite: Suite) -> None:
+    """A distributed run goes on with its other tests."""
+    result = suite(
+        """
+        import pytest
+
+        @pytest.mark.behaviour("mqtt.takeover")
+        def test_it(target): pass
+
+        def test_other(): pass
+        """,
+        "--target=embedded",
+        "-n2",
+    )
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines("*test_it: behaviour takes one id and source=*")
+
+
 # Clients.
 
 
@@ -532,6 +645,27 @@ def test_clients_work_in_both_modes_of_pytest_asyncio(suite: Suite, mode: str) -
     )
 
     result.assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("scope", ["fixture", "test"])
+def test_a_test_on_another_loop_than_its_fixtures_is_told_what_to_set(suite: Suite, scope: str) -> None:
+    """Its clients could not be stopped: better no clients than clients that are left behind."""
+    result = suite(
+        """
+        async def test_one(make_broadcast_client):
+            await make_broadcast_client(connect=False)
+
+        async def test_many(make_broadcast_clients):
+            await make_broadcast_clients(2)
+        """,
+        "--target=embedded",
+        "-o",
+        f"asyncio_default_{scope}_loop_scope=session",
+        conftest=FAKE_TARGET + FAKE_GUESTS,
+    )
+
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines("E *HarnessError: *asyncio_default_fixture_loop_scope*")
 
 
 def test_a_client_that_does_not_stop_is_an_error_of_its_test(suite: Suite) -> None:

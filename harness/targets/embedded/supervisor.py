@@ -13,11 +13,10 @@ import json
 import os
 import secrets
 import selectors
-import shutil
 import signal
 import socket
 import sys
-import tempfile
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import ProvisioningError, SettingsError, TargetDied, TargetUnavailable
+from harness.targets.embedded.folder import PrivateFolder, remove_abandoned
 from harness.targets.embedded.process import Child, Lifeline
 from harness.targets.ready import ReadyFile
 
@@ -92,7 +92,8 @@ class Supervisor:
         self._wake_up = wake_up
         self._children: list[Child] = []
         self._lifeline: Lifeline | None = None
-        self._folder: Path | None = None
+        self._folder: PrivateFolder | None = None
+        self._stopping = threading.Lock()
 
     def start(self) -> ReadyFile:
         """Start everything and deploy the stack.
@@ -146,7 +147,14 @@ class Supervisor:
                     self._look_at(key)
 
     def stop(self) -> None:
-        """End every process within 2 s and remove their files; without effect when nothing runs."""
+        """End every process within 2 s and remove their files; without effect when nothing runs.
+
+        May be called from another thread while `start` is under way: that then fails.
+        """
+        with self._stopping:
+            self._stop()
+
+    def _stop(self) -> None:
         for child in self._children:
             # Whoever is still starting has nothing to put away, and may not listen before it has started.
             child.signal(signal.SIGTERM if child.has_reported else signal.SIGKILL)
@@ -166,12 +174,12 @@ class Supervisor:
             child.close()
         self._children.clear()
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
             self._folder = None
 
     def _start(self) -> ReadyFile:
         options = self._options
-        self._folder = Path(tempfile.mkdtemp(prefix="thingwright-"))  # mode 0700
+        self._folder = PrivateFolder()
         self._lifeline = Lifeline()
         access_key_id = "AKIA" + base64.b32encode(secrets.token_bytes(10)).decode("ascii")
         keys = {"access_key_id": access_key_id, "secret_access_key": secrets.token_urlsafe(30)}
@@ -190,6 +198,7 @@ class Supervisor:
             deployment, start_end = self._spawn_deployment(options.stack, keys) if options.stack else (None, -1)
             try:
                 ca_file, broker = self._spawn_broker(common, link[1])
+                remove_abandoned()  # while the children start
                 reports = self._await_reports([control, broker])
                 if deployment is not None:
                     _tell(start_end, _start_line(reports[control], reports[broker], ca_file=ca_file))
@@ -219,12 +228,13 @@ class Supervisor:
         return replace(ready, outputs=self._await_outputs(deployment))
 
     def _spawn_control(self, common: Mapping[str, Any], link: socket.socket) -> Child:
+        assert self._folder is not None  # noqa: S101 - for the type checker: start made it
         config = {
             **common,
             "link_fd": link.fileno(),
             "port": self._options.control_port,
             "iot_endpoint": _IOT_ENDPOINT,
-            "state_dir": str(self._folder),
+            "state_dir": str(self._folder.path),
         }
         return self._spawn(_CONTROL, self._options.control_command, config, inherits=[link.fileno()])
 
@@ -234,7 +244,7 @@ class Supervisor:
         )
 
         assert self._folder is not None  # noqa: S101 - for the type checker: start made it
-        identity = make_server_identity(self._folder)
+        identity = make_server_identity(self._folder.path)
         config = {
             **common,
             "link_fd": link.fileno(),
@@ -280,7 +290,7 @@ class Supervisor:
             name,
             command,
             config,
-            folder=self._folder,
+            folder=self._folder.path,
             lifeline=self._lifeline,
             inherits=inherits,
             answers_on_stdout=answers_on_stdout,

@@ -13,7 +13,9 @@ import asyncio
 import runpy
 import sys
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
@@ -28,7 +30,6 @@ from harness.targets.provisioning.resources import Declared, make_resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from harness.targets.provisioning.account import Account
 
@@ -69,7 +70,15 @@ def deploy(program: Path, *, account: Account, stack: str, config: Mapping[str, 
     error = failure[0]
     if isinstance(error, ProvisioningError):
         raise error
-    raise ProvisioningError(f"program {program}", reason=f"{type(error).__name__}: {error}") from error
+    raise ProvisioningError(
+        f"program {program}", reason=f"{type(error).__name__}: {error}{_place(error, program)}"
+    ) from error
+
+
+def _place(error: BaseException, program: Path) -> str:
+    """Tell where in a program an error arose, in words that follow it; nothing when it arose elsewhere."""
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).is_relative_to(program)]
+    return f" ({Path(frames[-1].filename).relative_to(program)}, line {frames[-1].lineno})" if frames else ""
 
 
 async def _run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,6 +169,7 @@ class FakeTarget:
         authorization: of the last request.
         status: what is answered.
         asked: queries of `GET /trace`.
+        does_wait: whether a `wait` is kept, as when nothing happens meanwhile.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -175,6 +177,7 @@ class FakeTarget:
     authorization: str | None = None
     status: int = 200
     asked: list[dict[str, list[str]]] = field(default_factory=list)
+    does_wait: bool = False
     url: str = ""
 
     def add(self, kind: str, **fields: Any) -> None:
@@ -203,6 +206,8 @@ def fake_target() -> Iterator[FakeTarget]:
         def do_GET(self) -> None:
             query = parse_qs(urlsplit(self.path).query)
             fake.asked.append(query)
+            if fake.does_wait:
+                time.sleep(float(query["wait"][0]))
             since = int(query["since"][0])
             lines = [json.dumps(each) for each in fake.records if each["seq"] > since]
             self.answer("\n".join(lines).encode())

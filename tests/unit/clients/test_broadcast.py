@@ -243,12 +243,42 @@ async def test_a_packet_the_runtime_does_not_send_is_its_error(make_client: Make
             await guest.publish("public/x", "x")
 
 
-async def test_an_unacknowledged_operation_is_given_up(make_client: MakeClient, native: FakeNative) -> None:
-    """After the target's patience."""
+@pytest.mark.parametrize(
+    ("operation", "arguments", "awaited"),
+    [
+        ("subscribe", ["public/x"], "a SUBACK for 'public/x'"),
+        ("unsubscribe", ["public/x"], "an UNSUBACK for 'public/x'"),
+        ("publish", ["public/x", "hi"], "a PUBACK for 'public/x'"),
+    ],
+)
+async def test_an_unacknowledged_operation_is_given_up(
+    make_client: MakeClient,
+    native: FakeNative,
+    fake_target: FakeTarget,
+    operation: str,
+    arguments: list[str],
+    awaited: str,
+) -> None:
+    """After the target's patience; the failure says who waited for what, how the client stands and what was traced."""
     native.answers["public/x"] = "silence"
+    fake_target.add("connect", client_id="public-1")
+    async with make_client(patience=0.02, trace=fake_target.trace) as guest:
+        with pytest.raises(ExpectationError) as failure:
+            await getattr(guest, operation)(*arguments)
+
+    wanted = f"public-1 was to get {awaited} within 0.02 s; it is connected, has not subscribed"
+    assert failure.value.wanted == wanted
+    assert len(failure.value.trace) == 1
+
+
+async def test_a_publish_waits_for_a_connection_and_says_so(make_client: MakeClient, native: FakeNative) -> None:
+    """At QoS 0 nothing is acknowledged: what was missing is the connection."""
     async with make_client(patience=0.02) as guest:
-        with pytest.raises(TimeoutError):
-            await guest.subscribe("public/x")
+        native.go_down(HANG_UP)
+        while guest.condition().startswith("is connected"):  # noqa: ASYNC110 - the double has no event to wait for
+            await asyncio.sleep(0)
+        with pytest.raises(ExpectationError, match=r"a connection to publish to 'public/x' .* it lost its connection"):
+            await guest.publish("public/x", "hi", qos=0)
 
 
 async def test_a_guest_unsubscribes(make_client: MakeClient, native: FakeNative) -> None:
@@ -302,17 +332,30 @@ async def test_a_guest_that_does_not_come_back_says_how_it_stands(
                 native.go_down(DISCONNECT, 0x8E)
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (0x87, r"connected for the 2\. time, could not subscribe again to public/x \(0x87\)"),
+        ("local:AWS_ERROR_MADE_UP", r"could not subscribe again to public/x \(AwsCrtError\)"),
+    ],
+)
 async def test_a_guest_whose_subscription_is_not_restored_is_not_back(
-    make_client: MakeClient, native: FakeNative
+    make_client: MakeClient, native: FakeNative, answer: int | str, told: str
 ) -> None:
-    """Being connected and deaf is not being back."""
+    """Being connected and deaf is not being back; the failure says what was not restored, until it is."""
     async with make_client(patience=0.05) as guest:
         await guest.subscribe("public/x")
-        native.answers["public/x"] = 0x87
-        with pytest.raises(ExpectationError):  # noqa: PT012 - what happens within the block is the subject
+        native.answers["public/x"] = answer
+        with pytest.raises(ExpectationError, match=told):  # noqa: PT012 - what happens within the block is the subject
             async with guest.expect_reconnect():
                 native.go_down(HANG_UP)
                 native.come_up()
+
+        native.answers.clear()
+        async with guest.expect_reconnect():
+            native.go_down(HANG_UP)
+            native.come_up()
+        assert guest.condition() == "is connected for the 3. time, listens to public/x"
 
 
 async def test_refused_credentials_are_replaced(make_client: MakeClient, native: FakeNative) -> None:
@@ -369,6 +412,25 @@ async def test_a_guest_that_does_not_stop_is_an_error(
     with pytest.raises(TeardownError, match="public-1"):
         await stop_all([guest])
     assert guest.inbox.messages == ()
+
+
+async def test_an_error_while_stopping_stops_the_others(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Teardown takes every step, and then tells of the defect."""
+
+    async def fail() -> bool:
+        raise RuntimeError("a defect")
+
+    broken, guest = make_client(client_id="public-2"), make_client()
+    await guest.connect()
+    monkeypatch.setattr(broken, "has_stopped", fail)
+
+    with pytest.raises(ExceptionGroup, match="while clients were stopped") as failure:
+        await stop_all([broken, guest])
+
+    assert isinstance(failure.value.exceptions[0], RuntimeError)
+    assert guest.condition().startswith("lost its connection (it was stopped)")
 
 
 async def test_the_first_failure_of_many_is_raised(make_client: MakeClient, native: FakeNative) -> None:

@@ -105,6 +105,12 @@ async def test_the_same_words_twice_have_to_arrive_twice() -> None:
         await second.reaches([listener])
 
 
+async def test_a_claim_about_nobody_is_a_mistake() -> None:
+    """It would hold whatever happened."""
+    with pytest.raises(ValueError, match="no clients"):
+        await Message("t", b"x").reaches([])
+
+
 async def test_an_error_while_waiting_is_no_missing_message(monkeypatch: pytest.MonkeyPatch) -> None:
     """A defect is shown as what it is."""
     listener = FakeListener("a")

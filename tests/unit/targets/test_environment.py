@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import SettingsError, TargetUnavailable
 from harness.targets import ready as ready_files
+from harness.targets.aws import make_session
 from harness.targets.base import Capability, Credentials, Environment
 from harness.targets.embedded import DEFAULT_STACK, EmbeddedTarget
 from harness.targets.endpoint import EndpointTarget
@@ -182,6 +183,14 @@ def test_a_client_can_be_somebody_else() -> None:
     assert foreign.meta.region_name == "eu-west-1"
     for client in (guest, stranger, foreign):
         client.close()
+
+
+def test_who_signs_nothing_looks_for_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking would end at the metadata service of a machine in the cloud: a connection beyond loopback."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "real")
+
+    assert make_session(region="us-east-1", credentials=None).get_credentials() is None
 
 
 def test_every_target_that_is_offered_can_be_made(tmp_path: Path) -> None:

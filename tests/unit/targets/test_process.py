@@ -116,6 +116,7 @@ def test_a_fork_does_not_hold_the_lifeline(python: str) -> None:
 
 def test_a_child_finds_this_package_where_its_parent_found_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkout by its folder, or by the user's own module path when that led there; what is installed by nothing."""
+    monkeypatch.setattr(site, "getsitepackages", list)  # these tests may themselves run against an installed package
     assert make_environment({})["PYTHONPATH"] == ROOT
     given = f"/elsewhere{os.pathsep}{ROOT}"
     assert make_environment({"PYTHONPATH": given})["PYTHONPATH"] == given

@@ -228,6 +228,28 @@ def test_an_old_ready_file_is_replaced(
     eventually(lambda: f'"pid": {second.pid}' in _text(tmp_path / "ready.json"))
 
 
+def test_the_folder_of_a_killed_serve_goes_with_the_next_start(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, private_temp: Path, eventually: Eventually
+) -> None:
+    """It holds keys, and nobody else will remove it; the folder of one that runs stays."""
+    first, neighbour = start(), start(ready_file=tmp_path / "neighbour.json")
+    for name in ("ready.json", "neighbour.json"):
+        eventually((tmp_path / name).exists)
+    first.kill()
+    first.communicate()
+    left = {path.name for path in private_temp.iterdir()}
+    assert len(left) == 2
+
+    start(ready_file=tmp_path / "third.json")
+    eventually((tmp_path / "third.json").exists)
+
+    now = {path.name for path in private_temp.iterdir()}
+    assert len(now) == 2
+    assert len(now & left) == 1
+    assert Path(ready_files.read(tmp_path / "neighbour.json").ca_file).exists()
+    assert neighbour.poll() is None
+
+
 def test_a_file_that_is_no_ready_file_is_not_overwritten(
     make_options: Callable[..., SupervisorOptions], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -225,6 +226,35 @@ def test_stop_ends_also_children_that_do_not_listen(
     supervisor.stop()
 
     assert processes_of(private_temp) == []
+
+
+def test_a_start_that_another_thread_stops_fails(
+    make_options: MakeOptions,
+    private_temp: Path,
+    processes_of: Callable[[Path], list[int]],
+    eventually: Callable[[Callable[[], object]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wherever the two meet, nobody and nothing is left."""
+    monkeypatch.setattr(supervisor_module, "_START_SECONDS", 5)
+    supervisor = Supervisor(make_options(broker="hangs"))
+    outcome: list[Exception] = []
+
+    def start() -> None:
+        try:
+            supervisor.start()
+        except Exception as error:  # noqa: BLE001 - a thread boundary: the test gets it
+            outcome.append(error)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    eventually(lambda: len(supervisor._children) == 2)
+    supervisor.stop()
+    thread.join(timeout=30)
+
+    assert len(outcome) == 1
+    eventually(lambda: processes_of(private_temp) == [])
+    assert list(private_temp.iterdir()) == []
 
 
 def test_a_supervisor_starts_once(make_options: MakeOptions) -> None:
