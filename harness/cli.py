@@ -1,0 +1,321 @@
+"""The ``thingwright`` command: what can be asked for, and how each answer ends.
+
+Only options, exit codes and complaints live here; a command imports what it needs when it runs, so that the first line
+appears at once. Exit codes: 0 done, 1 it did not work, 2 not a valid command line, 4 something it needs is not there
+(one sentence says what, in each case), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from harness.errors import HarnessError, SettingsError, TargetUnavailable
+from harness.terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.console import Role
+
+EXIT_CODES: Final = {SettingsError: 2, TargetUnavailable: 4}
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+
+app = typer.Typer(
+    name="thingwright",
+    help="End-to-end tests for AWS IoT Core systems: a stand-in for this machine, and clients for it and for AWS.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ReadyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ready-file",
+        metavar="FILE",
+        envvar="HARNESS_READY_FILE",
+        help="Use the stand-in that `thingwright serve --ready-file FILE` started.",
+    ),
+]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option("--endpoint", metavar="HOST", help="Data endpoint, a bare host name. [env var: IOT_ENDPOINT_HOST]"),
+]
+RegionOption = Annotated[
+    str | None,
+    typer.Option("--region", metavar="NAME", help="AWS region. [env var: AWS_REGION; default: the identity pool's]"),
+]
+PoolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--identity-pool-id", metavar="REGION:UUID", help="Where guests get credentials. [env var: IDENTITY_POOL_ID]"
+    ),
+]
+TopicOption = Annotated[
+    str | None,
+    typer.Option(
+        "--topic",
+        metavar="TOPIC",
+        help="Where to listen and publish. [env var: PUBLIC_TOPIC; default: public/broadcast]",
+    ),
+]
+MessageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--message",
+        metavar="TEXT",
+        help="What to publish once subscribed; empty publishes nothing. [default: Hello, World!]",
+    ),
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", min=1, max=65535, metavar="PORT", help="Port of MQTT over WebSocket. [default: 443]"),
+]
+CaFileOption = Annotated[
+    Path | None,
+    typer.Option("--ca-file", metavar="PEM", help="CA that signed the endpoint's certificate. [default: the system's]"),
+]
+EndpointUrlOption = Annotated[
+    str | None,
+    typer.Option("--endpoint-url", metavar="URL", help="Where Cognito and STS are, if not at AWS."),
+]
+MqttsPortOption = Annotated[
+    int,
+    typer.Option("--mqtts-port", min=0, max=65535, metavar="PORT", help="MQTT with certificates; 0 takes a free one."),
+]
+WssPortOption = Annotated[
+    int,
+    typer.Option("--wss-port", min=0, max=65535, metavar="PORT", help="MQTT over WebSocket; 0 takes a free one."),
+]
+ControlPortOption = Annotated[
+    int,
+    typer.Option("--control-port", min=0, max=65535, metavar="PORT", help="AWS APIs; 0 takes a free one."),
+]
+CountOption = Annotated[
+    int | None,
+    typer.Option("--count", min=1, metavar="N", help="End after N messages. [default: listen until Ctrl+C]"),
+]
+
+
+def main() -> None:
+    """Run the command line; the entry point of the distribution."""
+    try:
+        app()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the exit code is decided: nothing is left to interrupt
+
+
+def _end(work: Callable[[Terminal], int]) -> None:
+    """Run a command's work and end with its exit code; what went wrong is one sentence, not a traceback."""
+    terminal = Terminal()
+    try:
+        code = work(terminal)
+    except KeyboardInterrupt:
+        terminal.error("Interrupted.")
+        code = INTERRUPTED
+    except (
+        BrokenPipeError
+    ):  # the reader of a pipe had enough; the interpreter's own last flush must not complain either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
+    except (HarnessError, OSError) as error:
+        terminal.error(f"thingwright: {error}")
+        code = next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
+    raise typer.Exit(code)
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        typer.echo(f"thingwright {version('thingwright')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[  # its callback has done the work
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Hold the options of the command itself; the description is the application's."""
+
+
+@app.command(short_help="Show guests hearing a broadcaster.")
+def demo(
+    *,
+    clients: Annotated[int, typer.Option("--clients", min=1, metavar="N", help="How many listeners.")] = 3,
+    messages: Annotated[
+        int, typer.Option("--messages", min=1, metavar="M", help="How many messages to broadcast.")
+    ] = 1,
+    ready_file: ReadyFileOption = None,
+) -> None:
+    """Show guests hearing a broadcaster, on a stand-in started for the purpose.
+
+    Exit code 1 when a message is missing at a listener.
+    """
+
+    def work(terminal: Terminal) -> int:
+        from harness.demo import run_demo  # noqa: PLC0415 - only this command shows
+
+        return run_demo(terminal, clients=clients, messages=messages, ready_file=ready_file)
+
+    _end(work)
+
+
+@app.command(short_help="Run the stand-in.")
+def serve(
+    *,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--ready-file",
+            metavar="FILE",
+            envvar="HARNESS_READY_FILE",
+            help="Written (mode 0600) once all accepts connections: ports, keys, outputs.",
+        ),
+    ] = None,
+    no_stack: Annotated[bool, typer.Option("--no-stack", help="Deploy nothing: broker and AWS APIs alone.")] = False,
+    stack: Annotated[
+        Path | None,
+        typer.Option("--stack", metavar="FOLDER", help="Deploy this Pulumi program instead of Thingwright's own."),
+    ] = None,
+    quirk: Annotated[
+        list[str] | None,
+        typer.Option("--quirk", metavar="NAME=VALUE", help="Set one documented difference from AWS; may be repeated."),
+    ] = None,
+    mqtts_port: MqttsPortOption = 0,
+    wss_port: WssPortOption = 0,
+    control_port: ControlPortOption = 0,
+    region: Annotated[str, typer.Option("--region", metavar="NAME", help="AWS region to play.")] = "us-east-1",
+) -> None:
+    """Run the stand-in until SIGTERM (exit code 0) or Ctrl+C (130)."""
+
+    def work(terminal: Terminal) -> int:
+        from harness.targets.embedded import DEFAULT_STACK, SupervisorOptions  # noqa: PLC0415 - only this command serves
+        from harness.targets.embedded import serve as run_server  # noqa: PLC0415 - the same
+
+        options = SupervisorOptions(
+            stack=stack or DEFAULT_STACK,
+            mqtts_port=mqtts_port,
+            wss_port=wss_port,
+            control_port=control_port,
+            region=region,
+        )
+        return run_server(
+            ready_file=ready_file, no_stack=no_stack, quirks=quirk or [], echo=terminal.line, options=options
+        )
+
+    _end(work)
+
+
+@app.command(short_help="Publish one message as a guest, then listen.")
+def client(  # noqa: PLR0913 - one parameter per option
+    *,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    identity_pool_id: PoolOption = None,
+    topic: TopicOption = None,
+    message: MessageOption = None,
+    port: PortOption = None,
+    ca_file: CaFileOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    ready_file: ReadyFileOption = None,
+    count: CountOption = None,
+) -> None:
+    """Connect as a guest, subscribe, publish one message, then listen until Ctrl+C.
+
+    Works against AWS and against `thingwright serve` alike.
+    """
+    _converse("client", locals())
+
+
+@app.command(short_help="Listen as a guest.")
+def listen(  # noqa: PLR0913 - one parameter per option
+    *,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    identity_pool_id: PoolOption = None,
+    topic: TopicOption = None,
+    port: PortOption = None,
+    ca_file: CaFileOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    ready_file: ReadyFileOption = None,
+    count: CountOption = None,
+) -> None:
+    """Connect as a guest, subscribe, and listen until Ctrl+C; the same as `client --message ""`."""
+    _converse("listen", {**locals(), "message": ""})
+
+
+@app.command(short_help="Publish one message as a guest.")
+def publish(  # noqa: PLR0913 - one parameter per option
+    *,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    identity_pool_id: PoolOption = None,
+    topic: TopicOption = None,
+    message: MessageOption = None,
+    port: PortOption = None,
+    ca_file: CaFileOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    ready_file: ReadyFileOption = None,
+) -> None:
+    """Connect as a guest, publish one message, and end when the broker has acknowledged it."""
+    _converse("publish", locals())
+
+
+def _converse(role: Role, given: dict[str, Any]) -> None:
+    """Run one of the guest's commands with the options given to it."""
+
+    def work(terminal: Terminal) -> int:
+        from harness.settings import ClientSettings  # noqa: PLC0415 - imports pydantic
+
+        flags = {name: value for name, value in given.items() if name != "ready_file"}
+        settings = ClientSettings.of(flags, ready_file=given["ready_file"])
+        from harness.console import run_guest  # noqa: PLC0415 - what it imports in turn takes longer than the settings
+
+        return run_guest(settings, terminal, role=role)
+
+    _end(work)
+
+
+@app.command(short_help="Print the outputs of the stack.")
+def outputs(
+    *,
+    ready_file: ReadyFileOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> None:
+    """Print what the deployed stack tells of itself: endpoint, identity pool, topics."""
+
+    def work(terminal: Terminal) -> int:
+        from harness.targets import ready  # noqa: PLC0415 - only this command reads one itself
+
+        if ready_file is None:
+            raise TargetUnavailable(
+                "Which stack? Give --ready-file FILE or HARNESS_READY_FILE=FILE of a `thingwright serve`."
+            )
+        running = ready.read(ready_file)
+        if as_json:
+            lines = json.dumps(running.outputs, indent=2).splitlines()
+        else:
+            lines = [f"{name}: {_shown(value)}" for name, value in running.outputs.items()]
+        for line in lines:
+            terminal.line(line)
+        return 0
+
+    _end(work)
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,274 @@
+"""The demonstration: N guests listen, one broadcasts, and everybody can see who heard what and how fast.
+
+The stand-in is started for it, or is one that already runs; the guests are the ones a test uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from harness.targets.names import Names, make_run_id
+from harness.terminal import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from harness.console import Guest
+    from harness.targets.base import Target
+    from harness.terminal import Terminal
+
+GREETING = "🎉 Hello from the broadcaster! This is a test message."
+PAUSE_BETWEEN_MESSAGES = 0.05
+"""Seconds; keeps a broadcaster well below the 100 messages a second that AWS allows one connection."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one listener heard.
+
+    Args:
+        number: counted from 1, as it is shown.
+        client_id: the guest's MQTT client id; empty until it is connected.
+        latencies: seconds from publish to arrival, by message text.
+    """
+
+    number: int
+    client_id: str = ""
+    latencies: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Scoreboard:
+    """All listeners of one demonstration, and what was said to them.
+
+    Args:
+        tallies: one per listener.
+        sent_at: message text to the `time.monotonic` at which it was published.
+    """
+
+    tallies: list[Tally]
+    sent_at: dict[str, float] = field(default_factory=dict)
+
+    def heard(self, tally: Tally, text: str, at: float) -> bool:
+        """Note an arrival; False when the text is none of ours or came before."""
+        if text not in self.sent_at or text in tally.latencies:
+            return False
+        tally.latencies[text] = at - self.sent_at[text]
+        return True
+
+    @property
+    def expected(self) -> int:
+        """How many deliveries there must be."""
+        return len(self.sent_at) * len(self.tallies)
+
+    @property
+    def delivered(self) -> int:
+        """How many there were."""
+        return sum(len(tally.latencies) for tally in self.tallies)
+
+    def summary(self) -> str:
+        """Give the last line: delivered, missing, latency."""
+        latencies = sorted(seconds for tally in self.tallies for seconds in tally.latencies.values())
+        line = f"delivered {self.delivered} of {self.expected}, missing {self.expected - self.delivered}"
+        if latencies:
+            half, most = percentile(latencies, 50), percentile(latencies, 99)
+            line += f", latency p50 {half * 1000:.1f} ms, p99 {most * 1000:.1f} ms"
+        return line
+
+    def missing(self) -> Iterator[str]:
+        """Name who lacks what, one line each."""
+        for tally in self.tallies:
+            lacking = [text for text in self.sent_at if text not in tally.latencies]
+            if lacking:
+                yield f"[Client {tally.number}] ❌ Missing: {', '.join(lacking)}"
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """Give the nearest-rank percentile of a sorted, non-empty sequence."""
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def texts(messages: int) -> list[str]:
+    """Give what the broadcaster says: one greeting, or numbered ones."""
+    if messages == 1:
+        return [GREETING]
+    return [f"{GREETING} ({number} of {messages})" for number in range(1, messages + 1)]
+
+
+class Display(Protocol):
+    """Where the demonstration shows itself."""
+
+    def line(self, text: str) -> None:
+        """Show one line that stays."""
+        ...
+
+
+def run_demo(terminal: Terminal, *, clients: int, messages: int, ready_file: Path | None) -> int:
+    """Run the demonstration on a stand-in of its own, or on the one a ready file tells of.
+
+    Args:
+        terminal: where it shows itself: live when somebody watches, plain lines otherwise.
+        clients: listeners, at least 1.
+        messages: broadcasts, at least 1.
+        ready_file: of a running ``thingwright serve``; None starts a stand-in and stops it again.
+
+    Returns:
+        0 when every listener got every message, else 1.
+
+    Raises:
+        HarnessError: the stand-in did not start, or a guest was refused.
+    """
+    terminal.line(f"[demo] {'using' if ready_file else 'starting'} the stand-in")
+    target = _make_target(ready_file)
+    began = time.monotonic()
+    try:
+        environment = target.start()
+        from harness.sdk_guest import make_demo_guests  # noqa: PLC0415 - the SDKs: not before the first line
+
+        where = f"{environment.iot_endpoint}:{environment.wss_port}"
+        terminal.line(f"[demo] ready after {time.monotonic() - began:.1f} s: wss://{where}/mqtt")
+        scoreboard = Scoreboard([Tally(number) for number in range(1, clients + 1)])
+        topic = environment.names.topic_prefix(environment.outputs.topic_prefix, "demo") + "broadcast"
+        terminal.line(f"[demo] topic {topic}")
+        with show(terminal, scoreboard, messages) as display:
+            demonstration = broadcast(
+                scoreboard,
+                display,
+                topic=topic,
+                messages=texts(messages),
+                make_guest=make_demo_guests(environment, patience=target.patience),
+                patience=target.patience,
+            )
+            asyncio.run(demonstration)
+    finally:
+        target.stop()
+    for line in scoreboard.missing():
+        terminal.line(line)
+    terminal.line(f"[demo] {scoreboard.summary()}")
+    return 0 if scoreboard.delivered == scoreboard.expected else 1
+
+
+def _make_target(ready_file: Path | None) -> Target:
+    names = Names(make_run_id())
+    if ready_file is not None:
+        from harness.targets.endpoint import EndpointTarget  # noqa: PLC0415 - one of two
+
+        return EndpointTarget(ready_file, names=names)
+    from harness.targets.embedded import EmbeddedTarget  # noqa: PLC0415 - one of two
+
+    return EmbeddedTarget(names=names)
+
+
+async def broadcast(
+    scoreboard: Scoreboard,
+    display: Display,
+    *,
+    topic: str,
+    messages: Sequence[str],
+    make_guest: Callable[[str], Guest],
+    patience: float,
+) -> None:
+    """Connect everybody, say all messages, and wait until all were heard or patience ends.
+
+    Args:
+        scoreboard: where sendings and arrivals are noted.
+        display: where they are shown.
+        topic: what everybody is subscribed to.
+        messages: distinct texts.
+        make_guest: makes a guest, given a hint for its client id.
+        patience: seconds to wait for anything that should come.
+    """
+    listeners = [make_guest(f"listener-{tally.number}") for tally in scoreboard.tallies]
+    broadcaster = make_guest("broadcaster")
+    hearing: list[asyncio.Task[None]] = []
+    try:
+        await asyncio.gather(*(guest.connect() for guest in (*listeners, broadcaster)))
+        await asyncio.gather(*(guest.subscribe(topic) for guest in listeners))
+        for tally, guest in zip(scoreboard.tallies, listeners, strict=True):
+            tally.client_id = guest.client_id
+            display.line(f"[Client {tally.number}] connected as {guest.client_id}")
+            hearing.append(asyncio.create_task(_hear(guest, tally, scoreboard, display, expected=len(messages))))
+        for number, text in enumerate(messages):
+            if number:
+                await asyncio.sleep(PAUSE_BETWEEN_MESSAGES)
+            display.line(f"[Broadcaster] 📢 Sending: {text}")
+            scoreboard.sent_at[text] = time.monotonic()
+            await broadcaster.publish(topic, text)
+        await asyncio.wait(hearing, timeout=patience)
+    finally:
+        for task in hearing:
+            task.cancel()
+        failures = await _settled([*hearing, *(guest.stop() for guest in (*listeners, broadcaster))])
+    for failure in failures:  # reached only where nothing else went wrong: that would matter more
+        raise failure
+
+
+async def _hear(guest: Guest, tally: Tally, scoreboard: Scoreboard, display: Display, *, expected: int) -> None:
+    while len(tally.latencies) < expected:
+        message = await guest.hear()
+        if scoreboard.heard(tally, message.text, message.at):
+            display.line(f"[Client {tally.number}] ✅ Received: {message.text}")
+
+
+async def _settled(work: Sequence[Awaitable[None]]) -> list[Exception]:
+    """Finish everything, whatever fails; give what did, cancellation apart."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    return [result for result in results if isinstance(result, Exception)]
+
+
+def show(terminal: Terminal, scoreboard: Scoreboard, messages: int) -> AbstractContextManager[Display]:
+    """Give a live display where somebody watches, plain lines otherwise."""
+    return _live(terminal, scoreboard, messages) if terminal.is_live else _plain(terminal)
+
+
+@contextmanager
+def _plain(terminal: Terminal) -> Iterator[Display]:
+    yield terminal
+
+
+@contextmanager
+def _live(terminal: Terminal, scoreboard: Scoreboard, messages: int) -> Iterator[Display]:
+    from rich.live import Live  # noqa: PLC0415 - only where somebody watches
+
+    console = terminal.console()
+
+    class Board:
+        """Drawn anew by the live display a few times a second."""
+
+        def __rich__(self) -> Table:
+            return table(scoreboard, messages)
+
+    class Above:
+        """Lines scroll above the table."""
+
+        def line(self, text: str) -> None:
+            """Print one line."""
+            console.print(printable(text), soft_wrap=True)
+
+    with Live(Board(), console=console, refresh_per_second=8):
+        yield Above()
+
+
+def table(scoreboard: Scoreboard, messages: int) -> Table:
+    """Draw who heard how much, and how fast."""
+    from rich.table import Table  # noqa: PLC0415 - only where somebody watches
+
+    drawn = Table("listener", "client id", "received", "last", box=None)
+    for tally in scoreboard.tallies:
+        last = next(reversed(tally.latencies.values()), None)
+        drawn.add_row(
+            f"Client {tally.number}",
+            tally.client_id or "connecting",
+            f"{len(tally.latencies)} of {messages}",
+            "" if last is None else f"{last * 1000:.1f} ms",
+        )
+    return drawn

@@ -1,0 +1,147 @@
+"""What the commands are told: command line, then ready file, then environment, then default; read once and passed down.
+
+A ready file stands above the environment because it names one running stand-in: an ``AWS_REGION`` that happens to be
+exported must not lead a client of it elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from harness.errors import SettingsError, TargetUnavailable
+from harness.targets import ready
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic.fields import FieldInfo
+
+DEFAULT_MESSAGE = "Hello, World!"
+PUBLIC_TOPIC_LEVEL = "broadcast"
+
+_BARE_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+
+
+class _NamedVariables(EnvSettingsSource):
+    """The environment, asked only for fields that name their variable: no ``PORT`` is taken by accident."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        if field.validation_alias is None:
+            return None, field_name, False
+        return super().get_field_value(field, field_name)
+
+
+class ClientSettings(BaseSettings):
+    """Where a guest connects, and what it says there.
+
+    Args:
+        endpoint: bare host of the data endpoint.
+        region: AWS region that requests are signed for.
+        identity_pool_id: ``region:uuid``.
+        topic: where to listen and publish.
+        message: what to publish; empty publishes nothing.
+        port: MQTT over WebSocket.
+        ca_file: PEM file that the endpoint's certificate is checked with; None: the system's.
+        endpoint_url: base URL of Cognito and STS; None: AWS.
+        client_id_prefix: what guests' client ids begin with.
+        count: end after that many messages; None: listen until interrupted.
+        admin_url: base URL of a stand-in's admin API, which knows why something was refused; None where there is none.
+        admin_token: its bearer token.
+    """
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        frozen=True, populate_by_name=True, env_ignore_empty=True, extra="forbid"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what was passed, then the named variables; no ``.env`` file, no secrets folder."""
+        del env_settings, dotenv_settings, file_secret_settings
+        return init_settings, _NamedVariables(settings_cls)
+
+    endpoint: Annotated[str, Field(validation_alias="IOT_ENDPOINT_HOST")] = ""
+    region: Annotated[str, Field(validation_alias="AWS_REGION")] = ""
+    identity_pool_id: Annotated[str, Field(validation_alias="IDENTITY_POOL_ID")] = ""
+    topic: Annotated[str, Field(validation_alias="PUBLIC_TOPIC")] = f"public/{PUBLIC_TOPIC_LEVEL}"
+    message: str = DEFAULT_MESSAGE
+    port: Annotated[int, Field(ge=1, le=65535)] = 443
+    ca_file: Path | None = None
+    endpoint_url: str | None = None
+    client_id_prefix: str = "public-"
+    count: Annotated[int | None, Field(ge=1)] = None
+    admin_url: str | None = None
+    admin_token: SecretStr | None = None
+
+    @classmethod
+    def of(cls, flags: Mapping[str, Any], *, ready_file: Path | None = None) -> Self:
+        """Make the settings.
+
+        Args:
+            flags: field name to what the command line says; None says nothing.
+            ready_file: of a running ``thingwright serve``; None when there is none.
+
+        Raises:
+            SettingsError: something needed is missing or not accepted.
+            TargetUnavailable: the ready file cannot be used, or tells of no stack.
+        """
+        known = {} if ready_file is None else _known_from(ready.read(ready_file))
+        said = {name: value for name, value in flags.items() if value is not None}
+        try:
+            settings = cls(**{**known, **said})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "_".join(str(part) for part in first["loc"])
+            raise SettingsError(_option(name), first["input"], first["msg"]) from None
+        if not settings.region:
+            region = settings.identity_pool_id.partition(":")[0]
+            settings = settings.model_copy(update={"region": region})
+        _check(settings)
+        return settings
+
+
+def _check(settings: ClientSettings) -> None:
+    if not settings.endpoint:
+        raise SettingsError("--endpoint", "", "give the data endpoint's host, IOT_ENDPOINT_HOST or --ready-file")
+    if not _BARE_HOST.fullmatch(settings.endpoint):
+        raise SettingsError("--endpoint", settings.endpoint, "a bare host, without scheme, port and path")
+    if ":" not in settings.identity_pool_id:
+        accepted = "give the pool's id (region:uuid), IDENTITY_POOL_ID or --ready-file"
+        raise SettingsError("--identity-pool-id", settings.identity_pool_id, accepted)
+    if settings.ca_file is not None and not settings.ca_file.is_file():
+        raise SettingsError("--ca-file", str(settings.ca_file), "a PEM file")
+    if settings.endpoint_url is not None and not settings.endpoint_url.startswith(("http://", "https://")):
+        raise SettingsError("--endpoint-url", settings.endpoint_url, "an http:// or https:// URL")
+
+
+def _known_from(running: ready.ReadyFile) -> dict[str, Any]:
+    """Give what a ready file says of a client's settings."""
+    if "identityPoolId" not in running.outputs:
+        raise TargetUnavailable("That stand-in was started with --no-stack: it has no identity pool for guests.")
+    return {
+        "endpoint": running.iot_endpoint,
+        "region": running.region,
+        "identity_pool_id": running.outputs["identityPoolId"],
+        "topic": running.outputs.get("topicPrefix", "public/") + PUBLIC_TOPIC_LEVEL,
+        "port": running.wss_port,
+        "ca_file": Path(running.ca_file),
+        "endpoint_url": running.control_plane_url,
+        "client_id_prefix": running.outputs.get("clientIdPrefix", "public-"),
+        "admin_url": running.admin_url,
+        "admin_token": running.admin_token,
+    }
+
+
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")

@@ -1,0 +1,250 @@
+"""The command line: what it accepts, what it passes on, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from harness import cli
+from harness.errors import ConnectionRefused, SettingsError, TargetUnavailable
+from harness.targets import ready
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+COMMANDS = ["client", "demo", "listen", "outputs", "publish", "serve"]
+OUTPUTS = {"region": "us-east-1", "identityPoolId": "us-east-1:1", "caFile": None, "iotMqttsPort": 8883}
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the person who runs the tests counts."""
+    for name in ("IOT_ENDPOINT_HOST", "AWS_REGION", "IDENTITY_POOL_ID", "PUBLIC_TOPIC", "HARNESS_READY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def ready_file(tmp_path: Path) -> Path:
+    """A ready file of this very process, which therefore runs."""
+    path = tmp_path / "ready file ä.json"
+    content = ready.ReadyFile(
+        pid=os.getpid(),
+        region="us-east-1",
+        account_id="123456789012",
+        control_plane_url="http://127.0.0.1:1",
+        iot_endpoint="localhost",
+        mqtts_port=40003,
+        wss_port=40002,
+        ca_file=__file__,
+        access_key_id="AKIAEXAMPLE",
+        secret_access_key="s3cret",
+        admin_url="http://127.0.0.1:1/_thingwright",
+        admin_token="t0ken",
+        outputs=dict(OUTPUTS),
+    )
+    ready.write(path, content)
+    return path
+
+
+def invoke(*arguments: str) -> Result:
+    """Run the command line in this process."""
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Record what the guest's commands would run, instead of running it."""
+    recorded: list[dict[str, Any]] = []
+
+    def run_guest(settings: Any, _terminal: Any, *, role: str) -> int:
+        recorded.append({"settings": settings, "role": role})
+        return 0
+
+    monkeypatch.setattr("harness.console.run_guest", run_guest)
+    return recorded
+
+
+def test_command_line_prints_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version is the installed distribution's."""
+    monkeypatch.setattr(cli, "version", {"thingwright": "1.2.3"}.__getitem__)
+
+    assert invoke("--version").output == "thingwright 1.2.3\n"
+
+
+def test_command_line_lists_its_commands() -> None:
+    """Help names every command, and calling it without one helps too."""
+    for result in (invoke("--help"), invoke()):
+        assert [name for name in COMMANDS if f"\n  {name} " not in result.output] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command: str) -> None:
+    """No option stands in a help text without a word on what it does."""
+    context = cli.typer.main.get_command(cli.app).commands[command]
+
+    assert [option.name for option in context.params if not getattr(option, "help", None)] == []
+    assert invoke(command, "--help").exit_code == 0
+
+
+def test_client_passes_its_flags_on(calls: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Every flag of the documented client arrives."""
+    ca_file = tmp_path / "ca.pem"
+    ca_file.touch()
+    result = invoke(
+        *("client", "--endpoint", "a1-ats.iot.us-east-1.amazonaws.com", "--region", "us-east-1"),
+        *("--identity-pool-id", "us-east-1:fb81", "--topic", "public/broadcast", "--message", "Hello, World!"),
+        *("--port", "8443", "--ca-file", str(ca_file), "--endpoint-url", "http://127.0.0.1:4566", "--count", "2"),
+    )
+
+    assert result.exit_code == 0, result.output
+    settings = calls[0]["settings"]
+    assert calls[0]["role"] == "client"
+    assert settings.endpoint == "a1-ats.iot.us-east-1.amazonaws.com"
+    assert (settings.topic, settings.message) == ("public/broadcast", "Hello, World!")
+    assert (settings.port, settings.ca_file, settings.count) == (8443, ca_file, 2)
+    assert settings.endpoint_url == "http://127.0.0.1:4566"
+
+
+def test_listener_publishes_nothing(calls: list[dict[str, Any]], ready_file: Path) -> None:
+    """The listen command is the client with an empty message."""
+    assert invoke("listen", "--ready-file", str(ready_file)).exit_code == 0
+
+    assert (calls[0]["role"], calls[0]["settings"].message) == ("listen", "")
+
+
+def test_publisher_is_told_what_to_say(
+    calls: list[dict[str, Any]], ready_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The publish command takes its stand-in from the environment as well."""
+    monkeypatch.setenv("HARNESS_READY_FILE", str(ready_file))
+
+    assert invoke("publish", "--message", "Hi").exit_code == 0
+    assert (calls[0]["role"], calls[0]["settings"].message, calls[0]["settings"].port) == ("publish", "Hi", 40002)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (ConnectionRefused("public-1", how="upgrade-403", because="why"), 1, "public-1 was refused (upgrade-403): why"),
+        (SettingsError("--topic", "#", "a topic name"), 2, "--topic='#' is not accepted: a topic name"),
+        (TargetUnavailable("Nobody there."), 4, "Nobody there."),
+        (PermissionError(13, "Permission denied", "x"), 1, "[Errno 13] Permission denied: 'x'"),
+        (KeyboardInterrupt(), 130, "Interrupted."),
+    ],
+)
+def test_failure_is_one_sentence(
+    error: BaseException, code: int, sentence: str, ready_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong is said in one line on standard error, with an exit code that tells the kinds apart."""
+
+    def fail(*_: Any, **__: Any) -> int:
+        raise error
+
+    monkeypatch.setattr("harness.console.run_guest", fail)
+
+    result = invoke("client", "--ready-file", str(ready_file))
+
+    assert (result.exit_code, result.stderr.count("\n")) == (code, 1)
+    assert result.stderr.removeprefix("thingwright: ") == f"{sentence}\n"
+
+
+def test_client_says_what_it_needs() -> None:
+    """Without an endpoint the sentence names the option, the variable and the shortcut."""
+    result = invoke("client")
+
+    assert result.exit_code == 2
+    assert "--endpoint" in result.stderr
+    assert "IOT_ENDPOINT_HOST" in result.stderr
+    assert "--ready-file" in result.stderr
+
+
+def test_outputs_are_lines(ready_file: Path) -> None:
+    """One output per line, text bare and everything else as JSON."""
+    result = invoke("outputs", "--ready-file", str(ready_file))
+
+    assert result.output.splitlines() == [
+        "region: us-east-1",
+        "identityPoolId: us-east-1:1",
+        "caFile: null",
+        "iotMqttsPort: 8883",
+    ]
+
+
+def test_outputs_are_one_json_object(ready_file: Path) -> None:
+    """A program reads the same as JSON."""
+    assert json.loads(invoke("outputs", "--json", "--ready-file", str(ready_file)).output) == OUTPUTS
+
+
+def test_outputs_ask_which_stack() -> None:
+    """Without a ready file the sentence says how to name a stack."""
+    result = invoke("outputs")
+
+    assert result.exit_code == 4
+    assert "--ready-file FILE" in result.stderr
+
+
+def test_demo_and_serve_pass_their_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Numbers, paths and quirks arrive, and the exit code comes back."""
+    seen: dict[str, Any] = {}
+
+    def record(name: str) -> Any:
+        def run(*_: Any, **options: Any) -> int:
+            seen[name] = options
+            return 7
+
+        return run
+
+    monkeypatch.setattr("harness.demo.run_demo", record("demo"))
+    monkeypatch.setattr("harness.targets.embedded.serve", record("serve"))
+
+    assert invoke("demo", "--clients", "5", "--messages", "2").exit_code == 7
+    served = invoke(
+        *("serve", "--ready-file", str(tmp_path / "r.json"), "--no-stack", "--quirk", "A=1", "--quirk", "B=2"),
+        *("--wss-port", "8443", "--region", "eu-west-1"),
+    )
+
+    assert served.exit_code == 7
+    assert seen["demo"] == {"clients": 5, "messages": 2, "ready_file": None}
+    assert (seen["serve"]["ready_file"], seen["serve"]["no_stack"]) == (tmp_path / "r.json", True)
+    assert list(seen["serve"]["quirks"]) == ["A=1", "B=2"]
+    assert (seen["serve"]["options"].wss_port, seen["serve"]["options"].region) == (8443, "eu-west-1")
+
+
+def test_command_ends_quietly_when_its_reader_has_enough(ready_file: Path) -> None:
+    """A closed pipe is no failure to complain about, only the exit code of one."""
+    program = "from harness.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "outputs", "--ready-file", str(ready_file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        complaint = process.stderr.read()
+
+    assert (process.returncode, complaint) == (141, b"")
+
+
+def test_command_line_survives_an_encoding_without_emoji(ready_file: Path) -> None:
+    """ASCII-only output loses a character, not the command."""
+    content = json.loads(ready_file.read_text("utf-8"))
+    content["outputs"]["topicPrefix"] = "grüße/✅"
+    ready_file.write_text(json.dumps(content), encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", "from harness.cli import main; main()", "outputs", "--ready-file", str(ready_file)],
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+
+    assert b"topicPrefix: gr??e/?\n" in done.stdout
