@@ -6,6 +6,7 @@ import json
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from harness.targets.embedded import EmbeddedTarget
+from harness.targets.endpoint import EndpointTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,11 +84,18 @@ class Heard:
 
 
 @pytest.fixture(scope="module")
-def environment() -> Iterator[Environment]:
-    """The stand-in without a stack, as ``serve --no-stack`` starts it."""
-    target = EmbeddedTarget(stack=None)
-    yield target.start()
-    target.stop()
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """A ``thingwright serve --no-stack`` in a process of its own; it has to end well."""
+    ready_file = tmp_path_factory.mktemp("serve") / "ready.json"
+    command = ["-c", "from harness.cli import main; main()", "serve", "--no-stack", "--ready-file", str(ready_file)]
+    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert any(str(ready_file) in line for line in server.stdout)
+        try:
+            yield EndpointTarget(ready_file).start()
+        finally:
+            server.terminate()
+    assert server.returncode == 0
 
 
 @pytest.fixture(scope="module")
