@@ -11,7 +11,8 @@ import json
 import os
 import signal
 import sys
-from importlib.metadata import version
+from dataclasses import fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -137,7 +138,11 @@ def _end(work: Callable[[Terminal], int]) -> None:
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
     if asked:
-        typer.echo(f"thingwright {version('thingwright')}")
+        try:
+            number = version("thingwright")
+        except PackageNotFoundError:  # run from a checkout
+            number = "(not installed)"
+        typer.echo(f"thingwright {number}")
         raise typer.Exit
 
 
@@ -305,16 +310,25 @@ def outputs(
             raise TargetUnavailable(
                 "Which stack? Give --ready-file FILE or HARNESS_READY_FILE=FILE of a `thingwright serve`."
             )
-        running = ready.read(ready_file)
+        told = _in_order(ready.read(ready_file).outputs)
         if as_json:
-            lines = json.dumps(running.outputs, indent=2).splitlines()
+            lines = json.dumps(told, indent=2).splitlines()
         else:
-            lines = [f"{name}: {_shown(value)}" for name, value in running.outputs.items()]
+            lines = [f"{name}: {_shown(value)}" for name, value in told.items()]
         for line in lines:
             terminal.line(line)
         return 0
 
     _end(work)
+
+
+def _in_order(told: dict[str, Any]) -> dict[str, Any]:
+    """Put outputs in their documented order and further ones behind: a deployment tells them in any."""
+    from harness.targets.outputs import StackOutputs, camel_case  # noqa: PLC0415 - only `outputs` shows them
+
+    documented = [camel_case(each.name) for each in fields(StackOutputs)]
+    names = [name for name in documented if name in told] + sorted(told.keys() - documented)
+    return {name: told[name] for name in names}
 
 
 def _shown(value: object) -> str:

@@ -6,10 +6,11 @@ Its lines are an interface: people read them, scripts match them. Order and spel
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from harness.errors import SettingsError
+from harness.errors import HarnessError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,8 +145,11 @@ async def _converse(
             progress.is_listening = True
             terminal.line("[listening] Press Ctrl+C to exit...")
             await _listen(guest, terminal, count=settings.count)
-    finally:
-        await guest.stop()
+    except BaseException:
+        with contextlib.suppress(HarnessError):  # why it ended matters more than that leaving failed as well
+            await guest.stop()
+        raise
+    await guest.stop()
 
 
 async def _listen(guest: Guest, terminal: Terminal, *, count: int | None) -> None:

@@ -14,10 +14,11 @@ from harness.clients.admin import AdminApi
 from harness.clients.broadcast import BroadcastClient, WssEndpoint
 from harness.clients.credentials import CognitoCredentials
 from harness.clients.handover import Handover
+from harness.clients.tls import shared_context
 from harness.clients.trace import Trace
 from harness.console import Heard, Identity
-from harness.errors import TargetUnavailable
-from harness.targets.aws import make_client
+from harness.errors import ConnectionRefused, SettingsError, TargetUnavailable
+from harness.targets.aws_clients import make_client
 from harness.targets.base import Credentials
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from harness.targets.base import Environment
 
 T = TypeVar("T")
+
+_PATIENCE = 35.0
+"""Seconds; the SDK tells only after 10 to 30 s that it does not trust an endpoint, a reason worth waiting for."""
 
 
 class SdkGuest:
@@ -74,7 +78,15 @@ class SdkGuest:
             TargetUnavailable: nobody there, or no credentials.
         """
         await asyncio.to_thread(_asked, "Cognito", self._credentials.get)
-        await self._client.connect()
+        try:
+            await self._client.connect()
+        except ConnectionRefused as refusal:
+            if refusal.how != "tls" or refusal.because:
+                raise
+            because = (
+                "the endpoint's certificate names another host, or no CA of --ca-file (else the system's) signed it"
+            )
+            raise ConnectionRefused(self.client_id, how="tls", because=because) from refusal
 
     async def subscribe(self, topic: str) -> None:
         """Subscribe with QoS 1.
@@ -114,11 +126,19 @@ class SdkGuest:
 
 
 def make_guest(settings: ClientSettings, client_id: str) -> Guest:
-    """Make the guest that the command line asked for."""
+    """Make the guest that the command line asked for.
+
+    Raises:
+        SettingsError: the CA file holds no certificate.
+    """
     region = settings.identity_pool_id.partition(":")[0]
     cognito = make_client("cognito-identity", region=region, endpoint_url=settings.endpoint_url, credentials=None)
     credentials = CognitoCredentials(identity_pool_id=settings.identity_pool_id, client=cognito)
     ca_file = None if settings.ca_file is None else str(settings.ca_file)
+    try:
+        shared_context(ca_file, port=settings.port)  # kept there for the client
+    except RuntimeError:  # all that the SDK says of it
+        raise SettingsError("--ca-file", ca_file, "a PEM file with certificates") from None
     endpoint = WssEndpoint(host=settings.endpoint, region=settings.region, port=settings.port, ca_file=ca_file)
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     trace = Trace(AdminApi(settings.admin_url, token)) if settings.admin_url and token else None
@@ -128,7 +148,9 @@ def make_guest(settings: ClientSettings, client_id: str) -> Guest:
             "sts", region=settings.region, endpoint_url=settings.endpoint_url, credentials=_as_operator(own)
         )
 
-    client = BroadcastClient(endpoint=endpoint, credentials=credentials, client_id=client_id, trace=trace)
+    client = BroadcastClient(
+        endpoint=endpoint, credentials=credentials, client_id=client_id, patience=_PATIENCE, trace=trace
+    )
     return SdkGuest(client, credentials=credentials, make_sts=make_sts)
 
 

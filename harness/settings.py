@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 DEFAULT_MESSAGE = "Hello, World!"
 PUBLIC_TOPIC_LEVEL = "broadcast"
 
-_BARE_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_BARE_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_HTTP_URL = re.compile(rf"https?://({_BARE_HOST.pattern}|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?(/[^\s?#]*)?")
+_REGION = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
+_POOL = re.compile(rf"({_REGION.pattern}):[0-9a-f-]+")
+_TOPIC_FILTER = re.compile(r"(([^/+#\0]*|\+)/)*([^/+#\0]*|\+|#)")
 
 
 class _NamedVariables(EnvSettingsSource):
@@ -107,6 +112,7 @@ class ClientSettings(BaseSettings):
         if not settings.region:
             region = settings.identity_pool_id.partition(":")[0]
             settings = settings.model_copy(update={"region": region})
+        settings = settings.model_copy(update={name: _as_typed(settings, name) for name in ("topic", "message")})
         _check(settings)
         return settings
 
@@ -116,13 +122,29 @@ def _check(settings: ClientSettings) -> None:
         raise SettingsError("--endpoint", "", "give the data endpoint's host, IOT_ENDPOINT_HOST or --ready-file")
     if not _BARE_HOST.fullmatch(settings.endpoint):
         raise SettingsError("--endpoint", settings.endpoint, "a bare host, without scheme, port and path")
-    if ":" not in settings.identity_pool_id:
+    if not _POOL.fullmatch(settings.identity_pool_id):
         accepted = "give the pool's id (region:uuid), IDENTITY_POOL_ID or --ready-file"
         raise SettingsError("--identity-pool-id", settings.identity_pool_id, accepted)
+    if not _REGION.fullmatch(settings.region):
+        raise SettingsError("--region", settings.region, "the name of an AWS region, such as us-east-1")
+    if not settings.topic or not _TOPIC_FILTER.fullmatch(settings.topic):
+        raise SettingsError("--topic", settings.topic, "a topic name, or a filter with + and # as whole levels")
+    if settings.message and not {"+", "#"}.isdisjoint(settings.topic):
+        accepted = 'a topic name without + and #, or no message: `listen`, `--message ""`'
+        raise SettingsError("--topic", settings.topic, accepted)
     if settings.ca_file is not None and not settings.ca_file.is_file():
         raise SettingsError("--ca-file", str(settings.ca_file), "a PEM file")
-    if settings.endpoint_url is not None and not settings.endpoint_url.startswith(("http://", "https://")):
+    if settings.endpoint_url is not None and not _HTTP_URL.fullmatch(settings.endpoint_url):
         raise SettingsError("--endpoint-url", settings.endpoint_url, "an http:// or https:// URL")
+
+
+def _as_typed(settings: ClientSettings, name: str) -> str:
+    """Give a text as the UTF-8 it was typed as, also where the locale took it for something else."""
+    text: str = getattr(settings, name)
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        raise SettingsError(_option(name), text, "text in UTF-8") from None
 
 
 def _known_from(running: ready.ReadyFile) -> dict[str, Any]:

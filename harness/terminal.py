@@ -5,7 +5,9 @@ What strangers publish ends up on somebody's terminal, so control characters are
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -55,7 +57,9 @@ class Terminal:
         return Console(file=self._out, highlight=False, markup=False, emoji=False)
 
 
-def _made_safe(stream: TextIO) -> TextIO:
+def _made_safe(stream: TextIO | None) -> TextIO:
+    if stream is None:  # started with its descriptor closed, as by `>&-`
+        return Path(os.devnull).open("w", encoding="utf-8")
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:  # tests and embedders put other objects in its place
         reconfigure(errors="replace")

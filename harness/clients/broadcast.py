@@ -164,7 +164,7 @@ class BroadcastClient:
         """
         __tracebackhide__ = True
         if (refusal := await self._try_connect()) is not None:
-            await self.stop()
+            await self.has_stopped()  # whether or not it did: the refusal is what there is to tell
             raise ConnectionRefused(self.client_id, how=refusal.how, because=refusal.because)
 
     async def subscribe(self, topic_filter: str, *, qos: int = 1) -> None:
@@ -321,7 +321,7 @@ class BroadcastClient:
         if ended is None:
             return None
         if (how := how_refused(ended.error_name)) is None:
-            await self.stop()
+            await self.has_stopped()  # as above
             raise TargetUnavailable(f"{self.client_id} cannot reach {self.endpoint.host}:{self.endpoint.port}: {ended}")
         because = None
         if self._trace is not None:

@@ -124,8 +124,12 @@ class Trace:
             within: seconds to wait for the trace to tell.
         """
         decided = ("iot:Publish", "iot:RetainPublish") if action == "iot:Publish" else (action,)
+        packet = action.removeprefix("iot:").lower()
 
         def fits(record: Record) -> bool:
+            if record["kind"] == "refusal":  # no policy was asked: a limit, a reserved topic, something not served
+                who_and_what = (record.get("client_id"), record.get("topic"), detail(record).get("packet"))
+                return who_and_what == (client_id, resource, packet)
             return (
                 record.get("client_id") == client_id
                 and is_denial(record)

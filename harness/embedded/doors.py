@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.embedded.data_api import DataApi
 from harness.embedded.hub import make_id
-from harness.embedded.listeners import Listener, bind_all
+from harness.embedded.listeners import Listener
 from harness.embedded.peer import Peer
+from harness.embedded.sockets import bind_all
 from harness.embedded.tls import explain_handshake_failure
 
 if TYPE_CHECKING:

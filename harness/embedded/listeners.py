@@ -1,4 +1,4 @@
-"""Listening sockets: the same port on every address, and connections accepted with their TLS handshake.
+"""Connections accepted with their TLS handshake.
 
 Connections are accepted here, not by `loop.create_server`, which keeps failed handshakes to itself: on the mutual-TLS
 port they are the refusal of an unknown certificate, and belong into the trace.
@@ -7,7 +7,6 @@ port they are the refusal of an unknown certificate, and belong into the trace.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -21,46 +20,14 @@ HANDSHAKE_TIMEOUT: Final = 10.0
 SHUTDOWN_TIMEOUT: Final = 2.0
 """Seconds a client has to answer the end of the TLS session before the connection is cut."""
 
-_BACKLOG: Final = 4096
-_PORT_TRIES: Final = 20
 _PAUSE_AFTER_ERROR: Final = 0.2  # seconds; out of file descriptors, mostly
-_NO_SUCH_ADDRESS: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-
-
-def bind_all(addresses: Sequence[str], port: int) -> list[socket.socket]:
-    """Listen on every address at the same port.
-
-    Args:
-        addresses: IP addresses; those after the first are left out where the machine does not have them.
-        port: 0 for any that is free on all of them.
-
-    Returns:
-        One listening, non-blocking socket per address.
-
-    Raises:
-        OSError: the port is taken, or no port was free on all addresses.
-    """
-    for attempts_left in reversed(range(_PORT_TRIES)):
-        sockets: list[socket.socket] = []
-        try:
-            sockets.append(_listen(addresses[0], port))
-            chosen = sockets[0].getsockname()[1]
-            sockets += filter(None, (_listen_if_there(address, chosen) for address in addresses[1:]))
-        except OSError as error:
-            for listening in sockets:
-                listening.close()
-            if error.errno != errno.EADDRINUSE or port or not attempts_left:
-                raise
-        else:
-            return sockets
-    raise AssertionError("the last attempt raises or returns")
 
 
 class Listener:
     """Accepts connections on some sockets until it is closed.
 
     Args:
-        sockets: listening and non-blocking; owned from now on.
+        sockets: listening; owned from now on.
         context: TLS of the server.
         make_protocol: called once per connection, after its handshake.
         on_failure: called with (remote address, error) when a handshake fails.
@@ -75,6 +42,8 @@ class Listener:
         on_failure: Callable[[str, OSError], None],
     ) -> None:
         self._sockets = list(sockets)
+        for listening in self._sockets:
+            listening.setblocking(False)
         self._context = context
         self._make_protocol = make_protocol
         self._on_failure = on_failure
@@ -132,29 +101,3 @@ def remote_text(address: object) -> str:
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
     return ""
-
-
-def _listen(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.setblocking(False)
-        listening.bind((address, port))
-        listening.listen(_BACKLOG)
-    except BaseException:
-        listening.close()
-        raise
-    return listening
-
-
-def _listen_if_there(address: str, port: int) -> socket.socket | None:
-    """Listen, or return None where the machine does not have this address (no IPv6, say)."""
-    try:
-        return _listen(address, port)
-    except OSError as error:
-        if error.errno in _NO_SUCH_ADDRESS:
-            return None
-        raise

@@ -106,7 +106,7 @@ class Environment:
             unsigned: send no signature, as a guest does before there are credentials.
             region: another region than the environment's, to be refused.
         """
-        from harness.targets.aws import make_client  # noqa: PLC0415 - boto3 takes 0.2 s to import
+        from harness.targets.aws_clients import make_client  # noqa: PLC0415 - boto3 takes 0.2 s to import
 
         return make_client(
             service,

@@ -33,7 +33,7 @@ def ready_file(environment: Environment, tmp_path: Path) -> Path:
 async def run(*arguments: str | Path) -> tuple[int | None, list[str], str]:
     """Run a command to its end; give exit code, lines of standard output, and standard error."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from harness.cli import main; main()"),
+        *(sys.executable, "-m", "harness"),
         *map(str, arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sdk_guest": SHARED | {"settings", "targets", "clients", "console"},
     "demo": SHARED | {"targets", "console", "sdk_guest", "terminal"},
     "cli": SHARED | {"settings", "targets", "clients", "report", "terminal", "console", "demo"},
+    "__main__": {"cli"},
     "__init__": SHARED | {"targets", "clients"},
 }
 """First-level part of the harness → the other parts it may import, lazily or for types alone included."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 COMMANDS = ["client", "demo", "listen", "outputs", "publish", "serve"]
-OUTPUTS = {"region": "us-east-1", "identityPoolId": "us-east-1:1", "caFile": None, "iotMqttsPort": 8883}
+OUTPUTS = {"more": [1], "iotMqttsPort": 8883, "caFile": None, "identityPoolId": "us-east-1:1", "region": "us-east-1"}
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +112,17 @@ def test_client_passes_its_flags_on(calls: list[dict[str, Any]], tmp_path: Path)
     assert settings.endpoint_url == "http://127.0.0.1:4566"
 
 
+def test_client_refuses_a_ca_file_without_certificates(ready_file: Path, tmp_path: Path) -> None:
+    """A file that is no PEM is named, before anything is connected."""
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_text("no certificate", encoding="utf-8")
+
+    result = invoke("client", "--ready-file", str(ready_file), "--ca-file", str(ca_file))
+
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "--ca-file=" in result.stderr
+
+
 def test_listener_publishes_nothing(calls: list[dict[str, Any]], ready_file: Path) -> None:
     """The listen command is the client with an empty message."""
     assert invoke("listen", "--ready-file", str(ready_file)).exit_code == 0
@@ -166,20 +177,24 @@ def test_client_says_what_it_needs() -> None:
 
 
 def test_outputs_are_lines(ready_file: Path) -> None:
-    """One output per line, text bare and everything else as JSON."""
+    """One output per line in the documented order, whatever order they came in; text bare, everything else as JSON."""
     result = invoke("outputs", "--ready-file", str(ready_file))
 
     assert result.output.splitlines() == [
         "region: us-east-1",
-        "identityPoolId: us-east-1:1",
-        "caFile: null",
         "iotMqttsPort: 8883",
+        "caFile: null",
+        "identityPoolId: us-east-1:1",
+        "more: [1]",
     ]
 
 
 def test_outputs_are_one_json_object(ready_file: Path) -> None:
     """A program reads the same as JSON."""
-    assert json.loads(invoke("outputs", "--json", "--ready-file", str(ready_file)).output) == OUTPUTS
+    told = json.loads(invoke("outputs", "--json", "--ready-file", str(ready_file)).output)
+
+    assert told == OUTPUTS
+    assert list(told) == ["region", "iotMqttsPort", "caFile", "identityPoolId", "more"]
 
 
 def test_outputs_ask_which_stack() -> None:
@@ -241,7 +256,7 @@ def test_command_line_survives_an_encoding_without_emoji(ready_file: Path) -> No
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
 
     done = subprocess.run(
-        [sys.executable, "-c", "from harness.cli import main; main()", "outputs", "--ready-file", str(ready_file)],
+        [sys.executable, "-m", "harness", "outputs", "--ready-file", str(ready_file)],
         env=environment,
         capture_output=True,
         check=True,

@@ -6,12 +6,14 @@ import asyncio
 import io
 import re
 import signal
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.console import Heard, Identity, Role, run_guest
-from harness.errors import ConnectionRefused, SettingsError
+from harness.errors import ConnectionRefused, SettingsError, TeardownError
+from harness.sdk_guest import SdkGuest
 from harness.settings import ClientSettings
 from harness.terminal import Terminal
 
@@ -37,6 +39,7 @@ class FakeGuest:
         heard: payloads to hear besides its own.
         refuses: the step that fails.
         interrupted_at: the step during which Ctrl+C is pressed.
+        leaves: whether disconnecting works.
     """
 
     def __init__(
@@ -46,12 +49,14 @@ class FakeGuest:
         *,
         refuses: str | None = None,
         interrupted_at: str | None = None,
+        leaves: bool = True,
     ) -> None:
         self.client_id = client_id
         self.steps: list[str] = []
         self._heard = [Heard("public/broadcast", payload, 0.0) for payload in heard]
         self._refuses = refuses
         self._interrupted_at = interrupted_at
+        self._leaves = leaves
 
     async def _step(self, name: str) -> None:
         self.steps.append(name)
@@ -89,6 +94,8 @@ class FakeGuest:
     async def stop(self) -> None:
         """Disconnect."""
         self.steps.append("stop")
+        if not self._leaves:
+            raise TeardownError([self.client_id], remedy="it did not stop")
 
 
 @pytest.fixture
@@ -96,13 +103,18 @@ def run() -> Callable[..., tuple[int, list[str], FakeGuest]]:
     """Run a role with a fake guest; give exit code, printed lines and the guest."""
 
     def run(
-        role: Role, *heard: bytes, refuses: str | None = None, interrupted_at: str | None = None, **flags: object
+        role: Role,
+        *heard: bytes,
+        refuses: str | None = None,
+        interrupted_at: str | None = None,
+        leaves: bool = True,
+        **flags: object,
     ) -> tuple[int, list[str], FakeGuest]:
         out = io.StringIO()
         guests: list[FakeGuest] = []
 
         def make(_settings: ClientSettings, client_id: str) -> FakeGuest:
-            guests.append(FakeGuest(client_id, heard, refuses=refuses, interrupted_at=interrupted_at))
+            guests.append(FakeGuest(client_id, heard, refuses=refuses, interrupted_at=interrupted_at, leaves=leaves))
             return guests[0]
 
         flags = {"endpoint": "localhost", "identity_pool_id": "us-east-1:1", "topic": "public/broadcast", **flags}
@@ -196,3 +208,42 @@ def test_client_stops_when_a_step_is_refused(run: Callable[..., tuple[int, list[
     """A refusal ends the conversation with its reason."""
     with pytest.raises(ConnectionRefused, match="no statement allows iot:Connect"):
         run("client", refuses="connect")
+
+
+def test_client_names_the_refusal_when_leaving_fails_as_well(
+    run: Callable[..., tuple[int, list[str], FakeGuest]],
+) -> None:
+    """A client that does not stop is an error of its own, and never hides the one before it."""
+    with pytest.raises(ConnectionRefused):
+        run("client", refuses="connect", leaves=False)
+    with pytest.raises(TeardownError):
+        run("publish", leaves=False)
+
+
+@pytest.mark.parametrize(
+    ("how", "because", "hint"),
+    [("tls", None, "--ca-file"), ("tls", "known", r"\(tls\): known$"), ("hang-up", None, r"\(hang-up\)$")],
+)
+async def test_guest_says_what_to_check_when_nobody_vouches_for_the_endpoint(
+    how: str, because: str | None, hint: str
+) -> None:
+    """TLS tells no reason, so the sentence names the option that is most likely wrong; known reasons stay."""
+
+    async def connect() -> None:
+        raise ConnectionRefused("public-1", how=how, because=because)
+
+    client: Any = SimpleNamespace(client_id="public-1", inbox=_Silence(), connect=connect)
+    credentials: Any = SimpleNamespace(get=lambda: None)
+
+    with pytest.raises(ConnectionRefused, match=hint):
+        await SdkGuest(client, credentials=credentials, make_sts=lambda _: None).connect()
+
+
+class _Silence:
+    """An inbox in which nothing arrives."""
+
+    def __aiter__(self) -> _Silence:
+        return self
+
+    async def __anext__(self) -> Heard:
+        raise StopAsyncIteration

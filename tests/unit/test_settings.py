@@ -121,13 +121,47 @@ def test_client_settings_refuse_a_stand_in_without_stack(make_ready_file: Any) -
         ({"endpoint": "localhost:8443", "identity_pool_id": POOL}, "bare host"),
         ({"endpoint": "localhost"}, "--identity-pool-id="),
         ({"endpoint": "localhost", "identity_pool_id": "no-region"}, "--identity-pool-id="),
+        ({"endpoint": "localhost", "identity_pool_id": ":1"}, "--identity-pool-id="),
+        ({"endpoint": "localhost", "identity_pool_id": "a b:1"}, "--identity-pool-id="),
+        ({"endpoint": "localhost", "identity_pool_id": POOL, "region": "a b"}, "--region="),
+        ({"endpoint": "localhost", "identity_pool_id": POOL, "topic": ""}, "--topic="),
+        ({"endpoint": "localhost", "identity_pool_id": POOL, "topic": "public/a+", "message": ""}, "--topic="),
+        ({"endpoint": "localhost", "identity_pool_id": POOL, "topic": "public/#"}, "no message"),
+        ({"endpoint": "localhost", "identity_pool_id": POOL, "message": "\udcff"}, "text in UTF-8"),
         ({"endpoint": "localhost", "identity_pool_id": POOL, "port": 0}, "--port="),
         ({"endpoint": "localhost", "identity_pool_id": POOL, "count": 0}, "--count="),
         ({"endpoint": "localhost", "identity_pool_id": POOL, "ca_file": "/nonexistent/ca.pem"}, "--ca-file="),
         ({"endpoint": "localhost", "identity_pool_id": POOL, "endpoint_url": "localhost:4566"}, "--endpoint-url="),
+        ({"endpoint": "localhost", "identity_pool_id": POOL, "endpoint_url": "http://"}, "--endpoint-url="),
+        ({"endpoint": "localhost", "identity_pool_id": POOL, "endpoint_url": "http://a b"}, "--endpoint-url="),
     ],
 )
 def test_client_settings_refuse_what_cannot_work(flags: dict[str, Any], complaint: str) -> None:
     """What cannot work is refused before anything is connected, naming the option."""
     with pytest.raises(SettingsError, match=complaint):
         ClientSettings.of(flags)
+
+
+@pytest.mark.parametrize("topic", ["#", "public/#", "public/+/x", "public//x"])
+def test_client_settings_take_a_filter_where_nothing_is_published(topic: str) -> None:
+    """A listener may listen to many topics."""
+    settings = ClientSettings.of({"endpoint": "localhost", "identity_pool_id": POOL, "topic": topic, "message": ""})
+
+    assert settings.topic == topic
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:4566", "http://[::1]:4566/", "https://emulator.example/path"])
+def test_client_settings_take_any_http_url(url: str) -> None:
+    """Where Cognito and STS are may be an address, a name, a path."""
+    settings = ClientSettings.of({"endpoint": "localhost", "identity_pool_id": POOL, "endpoint_url": url})
+
+    assert settings.endpoint_url == url
+
+
+def test_client_settings_read_a_message_as_utf8_whatever_the_locale() -> None:
+    """What a terminal sent as UTF-8 is published as typed, also where Python took it for ASCII."""
+    as_ascii = "grün ✅".encode().decode("ascii", "surrogateescape")
+
+    settings = ClientSettings.of({"endpoint": "localhost", "identity_pool_id": POOL, "message": as_ascii})
+
+    assert settings.message == "grün ✅"

@@ -68,6 +68,20 @@ def test_terminal_replaces_what_an_encoding_lacks(monkeypatch: pytest.MonkeyPatc
     assert raw.getvalue() == b"[Client 1] ? Received: ?\n"
 
 
+def test_terminal_without_standard_output_prints_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command started with closed descriptors works, unheard."""
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    terminal = Terminal()
+
+    terminal.line("[connecting]")
+    terminal.error("refused")
+
+    assert not terminal.is_live
+    terminal._out.close()
+    terminal._err.close()
+
+
 def test_terminal_is_not_live_when_piped() -> None:
     """Without somebody watching nothing is redrawn, whatever the environment says of colours."""
     assert not Terminal(io.StringIO(), io.StringIO()).is_live

@@ -8,7 +8,6 @@ that could be framed in two ways (``Transfer-Encoding``, two lengths, headers th
 from __future__ import annotations
 
 import contextlib
-import errno
 import re
 import socket
 import threading
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wsgiref.handlers import format_date_time
 
 from harness.embedded.control.messages import HttpRequest, HttpResponse, json_response
+from harness.embedded.sockets import bind_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,10 +28,7 @@ MAX_BODY_BYTES: Final = 20 * 1024 * 1024
 
 _IDLE_SECONDS: Final = 120.0
 _PAUSE_SECONDS: Final = 0.05
-_BACKLOG: Final = 1024
-_ATTEMPTS: Final = 20
 _HEADER_NAME: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-_NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
 
 
 class HttpServer:
@@ -55,7 +52,7 @@ class HttpServer:
     ) -> None:
         self.answer = answer
         self.clock = clock
-        self._sockets = _bind(addresses, port)
+        self._sockets = bind_all(addresses, port)
         self.port: int = self._sockets[0].getsockname()[1]
         self._closed = False
         self._lock = threading.Lock()
@@ -115,42 +112,6 @@ class HttpServer:
             with self._lock:
                 self._connections.discard(connection)
             connection.close()
-
-
-def _bind(addresses: Sequence[str], port: int) -> list[socket.socket]:
-    """Bind every address to one port; with any port free to choose, try until one is free on all."""
-    for attempt in range(_ATTEMPTS):
-        bound = [_listen(addresses[0], port)]
-        try:
-            for address in addresses[1:]:
-                try:
-                    bound.append(_listen(address, bound[0].getsockname()[1]))
-                except OSError as error:
-                    if error.errno not in _NO_SUCH_FAMILY:
-                        raise
-        except OSError:
-            for listening in bound:
-                listening.close()
-            if port or attempt == _ATTEMPTS - 1:
-                raise
-        else:
-            return bound
-    raise AssertionError("unreachable")  # pragma: no cover - the last attempt returns or raises
-
-
-def _listen(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.bind((address, port))
-        listening.listen(_BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
 
 
 class _Connection(BaseHTTPRequestHandler):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from harness.errors import ProvisioningError
-from harness.targets.aws import make_client, make_session
+from harness.targets.aws_clients import make_client, make_session
 
 if TYPE_CHECKING:
     from harness.targets.base import Credentials

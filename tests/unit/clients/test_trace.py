@@ -112,6 +112,22 @@ async def test_a_refused_subscription_is_explained_by_its_decision(fake_target: 
     assert because == "the nearest miss"
 
 
+@pytest.mark.parametrize(("action", "because"), [("iot:Subscribe", "not served yet"), ("iot:Publish", "reserved")])
+async def test_what_no_policy_was_asked_about_is_explained_too(
+    fake_target: FakeTarget, action: str, because: str
+) -> None:
+    """Limits, reserved topics and what is not served yet refuse by themselves: for this client, topic and packet."""
+    topic = "$share/group/a"
+    fake_target.add(
+        "refusal", client_id="mine", topic=topic, detail={"packet": "subscribe", "because": "not served yet"}
+    )
+    fake_target.add("refusal", client_id="mine", topic=topic, detail={"packet": "publish", "because": "reserved"})
+    fake_target.add("refusal", client_id="mine", topic="b", detail={"packet": "subscribe", "because": "another filter"})
+    fake_target.add("refusal", client_id="other", topic=topic, detail={"packet": "subscribe", "because": "not mine"})
+
+    assert await fake_target.trace.why_operation_refused(client_id="mine", action=action, resource=topic) == because
+
+
 async def test_a_refused_retained_message_is_explained_by_the_second_permission(fake_target: FakeTarget) -> None:
     """Publishing it takes two, and either may be what was lacking."""
     deny = decision("iot:RetainPublish", TOPIC, because="it may not stay")

@@ -87,7 +87,7 @@ class Heard:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     """A ``thingwright serve --no-stack`` in a process of its own; it has to end well."""
     ready_file = tmp_path_factory.mktemp("serve") / "ready.json"
-    command = ["-c", "from harness.cli import main; main()", "serve", "--no-stack", "--ready-file", str(ready_file)]
+    command = ["-m", "harness", "serve", "--no-stack", "--ready-file", str(ready_file)]
     with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert any(str(ready_file) in line for line in server.stdout)

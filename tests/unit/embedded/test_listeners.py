@@ -1,85 +1,16 @@
-"""Listening sockets: the same port on every address."""
+"""Connections accepted with their TLS handshake."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from harness.embedded import listeners
-from harness.embedded.listeners import Listener, bind_all, remote_text
+from harness.embedded.listeners import Listener, remote_text
+from harness.embedded.sockets import bind_all
 from harness.embedded.tls import TlsContexts, explain_handshake_failure, is_ip_literal
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterator
-
-
-@pytest.fixture
-def bind() -> Iterator[Callable[..., list[socket.socket]]]:
-    """Bind, and close what was bound."""
-    bound: list[socket.socket] = []
-
-    def call(*args: Any) -> list[socket.socket]:
-        sockets = bind_all(*args)
-        bound.extend(sockets)
-        return sockets
-
-    yield call
-    for each in bound:
-        each.close()
-
-
-def test_a_port_is_the_same_on_every_address(bind: Callable[..., list[socket.socket]]) -> None:
-    """Whatever port was free on the first."""
-    ports = {each.getsockname()[1] for each in bind(["127.0.0.1", "127.0.0.2"], 0)}
-
-    assert len(ports) == 1
-    assert ports != {0}
-
-
-def test_an_address_that_the_machine_does_not_have_is_left_out(bind: Callable[..., list[socket.socket]]) -> None:
-    """As ::1 in a container without IPv6; 192.0.2.1 is nobody's."""
-    assert len(bind(["127.0.0.1", "192.0.2.1"], 0)) == 1
-
-
-def test_the_first_address_is_needed(bind: Callable[..., list[socket.socket]]) -> None:
-    """Without it there is nothing to connect to."""
-    with pytest.raises(OSError, match="assign"):
-        bind(["192.0.2.1"], 0)
-
-
-def test_a_port_that_is_taken_on_another_address_is_exchanged(
-    bind: Callable[..., list[socket.socket]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two clashes, and the third port is free on both."""
-    original, clashes = listeners._listen, iter([True, True, False])
-
-    def listen(address: str, port: int) -> socket.socket:
-        if port and next(clashes):
-            raise OSError(errno.EADDRINUSE, "in use")
-        return original(address, port)
-
-    monkeypatch.setattr(listeners, "_listen", listen)
-
-    assert len(bind(["127.0.0.1", "127.0.0.2"], 0)) == 2
-
-
-def test_a_port_is_not_sought_for_ever(
-    bind: Callable[..., list[socket.socket]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After some tries the clash is reported."""
-
-    def listen(address: str, port: int) -> socket.socket:
-        raise OSError(errno.EADDRINUSE, "in use")
-
-    monkeypatch.setattr(listeners, "_listen", listen)
-
-    with pytest.raises(OSError, match="in use"):
-        bind(["127.0.0.1"], 0)
 
 
 async def test_a_listener_reports_a_handshake_that_failed(certificates: Any) -> None:

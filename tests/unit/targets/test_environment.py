@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import SettingsError, TargetUnavailable
 from harness.targets import ready as ready_files
-from harness.targets.aws import make_session
+from harness.targets.aws_clients import make_session
 from harness.targets.base import Capability, Credentials, Environment
 from harness.targets.embedded import DEFAULT_STACK, EmbeddedTarget
 from harness.targets.endpoint import EndpointTarget

@@ -138,23 +138,6 @@ def test_a_server_says_that_its_port_is_taken(http: HttpServer) -> None:
         HttpServer(("127.0.0.1",), http.port, answer=lambda _: HttpResponse(status=204), clock=lambda: 0.0)
 
 
-def test_a_server_tries_another_port_when_one_family_has_none_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port free on IPv4 and taken on IPv6 is given up."""
-    listen, refused = server_module._listen, []
-
-    def refuse_once(address: str, port: int) -> socket.socket:
-        if ":" in address and not refused:
-            refused.append(port)
-            raise OSError(98, "in use")
-        return listen(address, port)
-
-    monkeypatch.setattr(server_module, "_listen", refuse_once)
-    server = HttpServer(("127.0.0.1", "::1"), 0, answer=lambda _: HttpResponse(status=204), clock=lambda: 0.0)
-
-    assert len(refused) == 1
-    server.close()
-
-
 class Scarce:
     """Stands for a listening socket: `accept` fails, then hands out connections, then waits for its closing."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.targets.base import Credentials
 
 _CONNECT_TIMEOUT: Final = 5.0
-_READ_TIMEOUT: Final = 30.0
+_READ_TIMEOUT: Final = 15.0
 
 
 def make_session(*, region: str, credentials: Credentials | None) -> boto3.Session:
@@ -70,7 +70,7 @@ def make_client(
         ignore_configured_endpoint_urls=True,
         connect_timeout=_CONNECT_TIMEOUT,
         read_timeout=_READ_TIMEOUT,
-        retries={"mode": "standard", "total_max_attempts": 3},
+        retries={"mode": "standard", "total_max_attempts": 2},
         max_pool_connections=50,
     )
     session = session or make_session(region=region, credentials=credentials)
