@@ -25,21 +25,17 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from harness.embedded.__main__ import keep_freed_memory
 from harness.embedded.link import FrameDecoder, encode_frame
 from harness.iot.registry import Credential, RegistryChange, Role
+from harness.targets.embedded.certificates import make_server_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,7 +191,7 @@ class Broker:
     """The broker process, fed with one credential that may do everything."""
 
     def __init__(self, directory: Path) -> None:
-        certificate, key = make_server_certificate(directory)
+        authority, certificate, key = make_server_identity(directory)
         self._link, child_link = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         report, child_report = os.pipe()
@@ -232,7 +228,7 @@ class Broker:
         decoder = FrameDecoder()
         while not decoder.receive_data(self._link.recv(65536)):
             pass
-        self._tls = ssl.create_default_context(cafile=str(certificate))
+        self._tls = ssl.create_default_context(cafile=str(authority))
 
     def cpu_seconds(self) -> float:
         """Return what the broker has used so far."""
@@ -277,31 +273,6 @@ class Broker:
             "Sec-WebSocket-Protocol: mqtt",
         ]
         return "\r\n".join([*lines, "", ""]).encode()
-
-
-def make_server_certificate(directory: Path) -> tuple[Path, Path]:
-    """Make a self-signed certificate for localhost; return the files of certificate and key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = directory / "server.pem", directory / "server.key"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate_file, key_file
 
 
 @contextmanager
