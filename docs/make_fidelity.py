@@ -1,7 +1,6 @@
 """Write ``fidelity.md``: what the end-to-end tests prove of AWS's behaviour, and every switch where AWS may differ.
 
-    python docs/make_fidelity.py          write it
-    python docs/make_fidelity.py --check  exit code 1 when it is stale
+    python docs/make_fidelity.py
 
 The behaviours are the tests' own ``behaviour`` markers, read from their source, so that no target has to start.
 """
@@ -10,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,13 +89,5 @@ def _linked(source: str) -> str:
     return _AWS_PAGE.sub(lambda match: f"[{match[1]}]({_GUIDE}{match[1]}.html)", source)
 
 
-def main() -> int:
-    """Write the page, or say that it is stale."""
-    if "--check" in sys.argv[1:]:
-        return int(page() != PAGE.read_text("utf-8"))
-    PAGE.write_text(page(), "utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    PAGE.write_text(page(), "utf-8")

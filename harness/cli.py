@@ -119,6 +119,8 @@ def main() -> None:
 
 def _end(work: Callable[[Terminal], int]) -> None:
     """Run a command's work and end with its exit code; what went wrong is one sentence, not a traceback."""
+    if callable(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on there is something to clean up
     terminal = Terminal()
     try:
         code = work(terminal)

@@ -145,9 +145,12 @@ async def _converse(
             progress.is_listening = True
             terminal.line("[listening] Press Ctrl+C to exit...")
             await _listen(guest, terminal, count=settings.count)
-    except BaseException:
+    except (HarnessError, OSError):
         with contextlib.suppress(HarnessError):  # why it ended matters more than that leaving failed as well
             await guest.stop()
+        raise
+    except BaseException:  # interrupted, which is how listening ends
+        await guest.stop()
         raise
     await guest.stop()
 

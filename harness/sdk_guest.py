@@ -130,6 +130,7 @@ def make_guest(settings: ClientSettings, client_id: str) -> Guest:
 
     Raises:
         SettingsError: the CA file holds no certificate.
+        TargetUnavailable: none was given, and the system's cannot be loaded.
     """
     region = settings.identity_pool_id.partition(":")[0]
     cognito = make_client("cognito-identity", region=region, endpoint_url=settings.endpoint_url, credentials=None)
@@ -138,6 +139,8 @@ def make_guest(settings: ClientSettings, client_id: str) -> Guest:
     try:
         shared_context(ca_file, port=settings.port)  # kept there for the client
     except RuntimeError:  # all that the SDK says of it
+        if ca_file is None:
+            raise TargetUnavailable("The system's certificate authorities cannot be loaded; give --ca-file.") from None
         raise SettingsError("--ca-file", ca_file, "a PEM file with certificates") from None
     endpoint = WssEndpoint(host=settings.endpoint, region=settings.region, port=settings.port, ca_file=ca_file)
     token = settings.admin_token.get_secret_value() if settings.admin_token else None

@@ -118,7 +118,7 @@ class BroadcastClient:
         try:
             await self.connect()
         except BaseException:
-            await self.stop()
+            await self.has_stopped()  # whether or not it did: why it could not enter is what there is to tell
             raise
         return self
 
@@ -321,7 +321,7 @@ class BroadcastClient:
         if ended is None:
             return None
         if (how := how_refused(ended.error_name)) is None:
-            await self.has_stopped()  # as above
+            await self.has_stopped()  # whether or not it did: the endpoint is what there is to tell of
             raise TargetUnavailable(f"{self.client_id} cannot reach {self.endpoint.host}:{self.endpoint.port}: {ended}")
         because = None
         if self._trace is not None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT: Final = 5.0
 _READ_TIMEOUT: Final = 15.0
+_ATTEMPTS: Final = 2
+"""A server that accepts and never answers is told of after half a minute, not after a minute and a half."""
 
 
 def make_session(*, region: str, credentials: Credentials | None) -> boto3.Session:
@@ -70,7 +72,7 @@ def make_client(
         ignore_configured_endpoint_urls=True,
         connect_timeout=_CONNECT_TIMEOUT,
         read_timeout=_READ_TIMEOUT,
-        retries={"mode": "standard", "total_max_attempts": 2},
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
         max_pool_connections=50,
     )
     session = session or make_session(region=region, credentials=credentials)

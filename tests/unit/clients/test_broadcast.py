@@ -11,7 +11,7 @@ from awscrt import mqtt5
 from awscrt.exceptions import AwsCrtError
 
 from harness.clients import broadcast
-from harness.clients.broadcast import WssEndpoint, connect_all, make_client_id, stop_all
+from harness.clients.broadcast import BroadcastClient, WssEndpoint, connect_all, make_client_id, stop_all
 from harness.clients.credentials import TemporaryCredentials
 from harness.clients.refusal import Refusal
 from harness.errors import (
@@ -24,10 +24,9 @@ from harness.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from conftest import FakeNative, FakeTarget
-    from harness.clients.broadcast import BroadcastClient
 
     MakeClient = Callable[..., BroadcastClient]
 
@@ -396,6 +395,22 @@ async def test_a_failed_entry_leaves_nothing_behind(make_client: MakeClient, nat
         await make_client().__aenter__()
 
     assert native.stops == 1
+
+
+@pytest.mark.parametrize("enter", [BroadcastClient.connect, BroadcastClient.__aenter__], ids=["connect", "async with"])
+async def test_a_refusal_is_told_although_the_guest_does_not_stop(
+    make_client: MakeClient,
+    native: FakeNative,
+    monkeypatch: pytest.MonkeyPatch,
+    enter: Callable[[BroadcastClient], Awaitable[object]],
+) -> None:
+    """Why it was not let in matters more than that leaving failed as well."""
+    monkeypatch.setattr(broadcast, "STOP_WITHIN", 0.02)
+    native.on_start = lambda: native.refuse(UPGRADE)
+    native.does_stop = False
+
+    with pytest.raises(ConnectionRefused, match="upgrade-403"):
+        await enter(make_client())
 
 
 async def test_a_guest_that_does_not_stop_is_an_error(
