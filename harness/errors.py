@@ -11,6 +11,7 @@ HarnessError
 │   ├── MalformedPacket       bytes that are not MQTT
 │   └── ProtocolViolation     MQTT that is not allowed now
 ├── PolicyDocumentError       JSON pointer into the document
+├── RuleSqlError              line, column, caret, what was expected
 ├── SignatureError            which part of a signature disagreed
 ├── ConnectionRefused         who refused a connection, at which step, why
 ├── OperationRefused          a connected client asked for something and was refused
@@ -139,6 +140,27 @@ class PolicyDocumentError(HarnessError):
         self.pointer = pointer
         self.reason = reason
         super().__init__(f"{pointer or '/'}: {reason}")
+
+
+class RuleSqlError(HarnessError):
+    """A rule's SQL, or an expression of a substitution template, cannot be parsed or asks for what is not evaluated.
+
+    Args:
+        sql: the whole text.
+        line: counted from 1.
+        column: counted from 1, in characters.
+        expected: what would have been accepted there, or what is wrong, in words.
+    """
+
+    def __init__(self, sql: str, *, line: int, column: int, expected: str) -> None:
+        self.sql = sql
+        self.line = line
+        self.column = column
+        self.expected = expected
+        lines = sql.splitlines()
+        shown = lines[line - 1] if 0 < line <= len(lines) else ""
+        caret = " " * (column - 1) + "^"
+        super().__init__(f"line {line}, column {column}: {expected}\n  {shown}\n  {caret}")
 
 
 class SignatureError(HarnessError):

@@ -31,6 +31,9 @@ EndpointType = Literal["iot:Data", "iot:Data-ATS"]
 HttpPublishDenied = Literal["403", "401"]
 ThingVariables = Literal["attached", "registered"]
 RetainDoubleCheck = Literal["yes", "no"]
+ConfirmedDestination = Literal["ENABLED", "DISABLED"]
+UndefinedInTemplate = Literal["empty", "fail"]
+DestinationPorts = Literal["any", "443-and-8443"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +173,30 @@ class Quirks:
             RetainDoubleCheck,
             decides="Whether an authenticated identity needs iot:RetainPublish in its IoT policy too.",
             source="DG:cog-iot-policies lists the doubly checked actions and does not name RetainPublish",
+        ),
+    )
+    confirmed_destination: ConfirmedDestination = field(
+        default="ENABLED",
+        metadata=_about(
+            ConfirmedDestination,
+            decides="The status of a rule destination once it is confirmed; DISABLED waits for UpdateTopicRuleDestination.",
+            source="botocore: ENABLED; older and newer pages of DG:http-action-destination ask for an update",
+        ),
+    )
+    undefined_in_template: UndefinedInTemplate = field(
+        default="empty",
+        metadata=_about(
+            UndefinedInTemplate,
+            decides="A substitution template whose expression is Undefined: the empty string, or the action fails.",
+            source="DG:iot-sql-data-types (Undefined alone is the empty string); in templates unverified",
+        ),
+    )
+    http_destination_ports: DestinationPorts = field(
+        default="any",
+        metadata=_about(
+            DestinationPorts,
+            decides="The ports that HTTP actions and destinations may name; AWS takes 443 and 8443 only.",
+            source="DG:https-rule-action; a laptop's receiver listens where there is room",
         ),
     )
     propagation_delay: float = field(

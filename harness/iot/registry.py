@@ -98,6 +98,45 @@ class Credential:
     is_authenticated: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicRule:
+    """A topic rule, accepted by CreateTopicRule: its SQL parses and its actions are ones that run.
+
+    Args:
+        name: the key of the table.
+        arn: ``arn:aws:iot:<region>:<account>:rule/<name>``.
+        sql: the statement as it was given.
+        sql_version: ``2015-10-08``, ``2016-03-23`` or ``beta``.
+        is_disabled: whether it does nothing for now.
+        actions: JSON text of each, as CreateTopicRule takes it: an object with one member, for example ``http``. It may
+            hold a header's secret.
+        error_action: JSON text of the same shape; None when there is none.
+    """
+
+    name: str
+    arn: str
+    sql: str
+    sql_version: str
+    is_disabled: bool = False
+    actions: tuple[str, ...] = field(default=(), repr=False)
+    error_action: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleDestination:
+    """A place that HTTP actions may post to once it is ``ENABLED``.
+
+    Args:
+        arn: ``arn:aws:iot:<region>:<account>:ruledestination/http/<uuid>``; the key of the table.
+        confirmation_url: what the URL of an action begins with.
+        status: ``IN_PROGRESS``, ``ENABLED``, ``DISABLED``, ``ERROR`` or ``DELETING``.
+    """
+
+    arn: str
+    confirmation_url: str
+    status: str
+
+
 TABLES: Final[Mapping[str, tuple[type[Any], str]]] = MappingProxyType(
     {
         "certificates": (Certificate, "certificate_id"),
@@ -105,6 +144,8 @@ TABLES: Final[Mapping[str, tuple[type[Any], str]]] = MappingProxyType(
         "policies": (IotPolicy, "name"),
         "roles": (Role, "arn"),
         "credentials": (Credential, "access_key_id"),
+        "rules": (TopicRule, "name"),
+        "destinations": (RuleDestination, "arn"),
     }
 )
 """Table name to (record class, its key field)."""
@@ -154,6 +195,8 @@ class RegistrySnapshot:
     policies: Mapping[str, IotPolicy] = field(default_factory=dict)
     roles: Mapping[str, Role] = field(default_factory=dict)
     credentials: Mapping[str, Credential] = field(default_factory=dict)
+    rules: Mapping[str, TopicRule] = field(default_factory=dict)
+    destinations: Mapping[str, RuleDestination] = field(default_factory=dict)
 
     def apply(self, change: RegistryChange) -> RegistrySnapshot:
         """Return the snapshot after a change, one version on."""

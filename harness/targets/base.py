@@ -27,7 +27,11 @@ class Capability(StrEnum):
     TRACE = "TRACE"
     """The target tells why it decided what."""
     FAULTS = "FAULTS"
-    """Credentials can be made to expire and connections to drop."""
+    """Credentials can be made to expire, connections to drop, AWS calls to fail and receivers to die."""
+    HTTP_ACTION = "HTTP_ACTION"
+    """Topic rules post to HTTPS endpoints."""
+    DESTINATION_CONFIRMATION = "DESTINATION_CONFIRMATION"
+    """Rules post only to destinations that have confirmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ class EndpointTarget:
             ``embedded``.
     """
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POLICY, Capability.TRACE, Capability.FAULTS})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
     patience: ClassVar[float] = 20.0
 
     def __init__(self, ready_file: Path | None, *, names: Names | None = None, name: str = "endpoint") -> None:

@@ -23,7 +23,7 @@ class EmbeddedTarget:
     """
 
     name: ClassVar[str] = "embedded"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POLICY, Capability.TRACE, Capability.FAULTS})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
     patience: ClassVar[float] = 10.0
 
     def __init__(
