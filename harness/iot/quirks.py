@@ -179,7 +179,7 @@ class Quirks:
         default="ENABLED",
         metadata=_about(
             ConfirmedDestination,
-            decides="The status of a rule destination once it is confirmed; DISABLED waits for UpdateTopicRuleDestination.",
+            decides="The status of a rule destination once confirmed; DISABLED waits for UpdateTopicRuleDestination.",
             source="botocore: ENABLED; older and newer pages of DG:http-action-destination ask for an update",
         ),
     )
