@@ -52,6 +52,7 @@ EVERY_PART = {
     "harness.mqtt.codec",
     "harness.iot.authorizer",
     "harness.iot.policy.evaluation",
+    "harness.iot.rules.statement",
     "harness.iot.sigv4",
 }
 
