@@ -1,0 +1,248 @@
+"""The application without sockets: a store that keeps rows in a list, and an enableUrl that answers what it is told."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from receiver.app import make_app
+from receiver.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from receiver.reading import Row
+
+SECRET = "the-current-secret"
+OLD_SECRET = "the-old-secret"
+NOW = datetime(2026, 11, 21, 20, 1, 2, 123_456, tzinfo=UTC)
+READING = {"deviceId": "device-1", "temp": 21.5, "ts": "2026-11-21T20:01:00Z"}
+HEADERS = {
+    "X-Iot-Secret": SECRET,
+    "X-Client-Id": "device-1",
+    "X-Message-Id": "11111111-2222-3333-4444-555555555555",
+    "X-Received-At": "1795291262123",
+}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Files of one server."""
+
+    cert: Path
+    key: Path
+    locked_key: Path
+
+    def trust(self) -> ssl.SSLContext:
+        """Give the client's side."""
+        return ssl.create_default_context(cafile=str(self.cert))
+
+
+@dataclass
+class ListStore:
+    """Keeps rows; fails as it is told."""
+
+    rows: list[Row] = field(default_factory=list)
+    error: Exception | None = None
+
+    async def put(self, row: Row) -> None:
+        """Keep a row."""
+        if self.error is not None:
+            raise self.error
+        self.rows.append(row)
+
+
+@dataclass
+class Enabler:
+    """Stands for what an enableUrl leads to."""
+
+    urls: list[str] = field(default_factory=list)
+    status: int = 200
+    error: Exception | None = None
+
+    async def __call__(self, url: str) -> int:
+        """Answer."""
+        self.urls.append(url)
+        if self.error is not None:
+            raise self.error
+        return self.status
+
+
+@dataclass
+class Service:
+    """One application with its surroundings."""
+
+    client: httpx.AsyncClient
+    store: ListStore
+    enabler: Enabler
+    app: Any
+
+    async def post(
+        self, reading: Any = None, *, content: bytes | None = None, path: str = "/ingest", **headers: str | None
+    ) -> httpx.Response:
+        """Post a reading as the rule does; header names with underscores, None leaves one out."""
+        changed = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+        sent = {name.lower(): value for name, value in HEADERS.items()} | changed
+        body = json.dumps(READING if reading is None else reading).encode() if content is None else content
+        given = {name: value for name, value in sent.items() if value is not None}
+        return await self.client.post(path, content=body, headers=given)
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Give one sample of the exposition."""
+        wanted = name + ("{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}" if labels else "")
+        lines = (await self.client.get("/metrics")).text.splitlines()
+        (value,) = [line.removeprefix(wanted + " ") for line in lines if line.startswith(wanted + " ")]
+        return float(value)
+
+
+def make_settings(**changes: Any) -> Settings:
+    """Make settings that need nothing of the environment."""
+    given = {"table_name": "readings", "aws_region": "us-east-1", "iot_secrets": (SECRET, OLD_SECRET), **changes}
+    return Settings(**given)
+
+
+@pytest.fixture
+def settings_of() -> Callable[..., Settings]:
+    """Make settings."""
+    return make_settings
+
+
+@dataclass
+class DynamoEndpoint:
+    """Takes the place of DynamoDB over real HTTP: answers what it is told, when it is let.
+
+    Args:
+        url: where it is.
+        rows: items put, in order.
+        answers: status and body of the next answers; then 200.
+        arrived: a request is there.
+        gate: open unless a test closes it; answers wait for it.
+    """
+
+    url: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    answers: list[tuple[int, bytes]] = field(default_factory=list)
+    arrived: threading.Event = field(default_factory=threading.Event)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[DynamoEndpoint]:
+    """Listen on loopback for what a DynamoDB client or a confirmation sends."""
+    told = DynamoEndpoint()
+    told.gate.set()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"] or 0))
+            told.requests.append(f"{self.command} {self.path} {self.headers['x-amz-target']}")
+            told.arrived.set()
+            told.gate.wait(30)
+            status, answer = told.answers.pop(0) if told.answers else (200, b"{}")
+            if status == 200 and body:
+                told.rows.append(json.loads(body)["Item"])
+            if not status:
+                self.close_connection = True
+                return
+            self.send_response(status)
+            self.send_header("content-type", "application/x-amz-json-1.0")
+            if status == 302:
+                self.send_header("location", "/elsewhere")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def do_GET(self) -> None:
+            self.headers["content-length"] = "0"
+            self.do_POST()
+
+        def log_message(self, *_: object) -> None:
+            """Write nothing."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """Say nothing of clients that left, which is what some tests are about."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        told.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield told
+        told.gate.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Make a certificate of its own issuing for this machine."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    addresses = [x509.IPAddress(ip_address(address)) for address in ("127.0.0.1", "::1")]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), *addresses]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+    locked = key.private_bytes(pem, pkcs8, serialization.BestAvailableEncryption(b"word"))
+    (folder / "locked.pem").write_bytes(locked)
+    return Certificate(cert=folder / "cert.pem", key=folder / "key.pem", locked_key=folder / "locked.pem")
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the user's environment becomes a setting."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+async def make_service() -> AsyncIterator[Callable[..., Service]]:
+    """Make applications with settings of their own."""
+    made: list[Service] = []
+
+    def make(**changes: Any) -> Service:
+        store, enabler = ListStore(), Enabler()
+        app = make_app(make_settings(**changes), store=store, fetch=enabler, clock=lambda: NOW)
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://receiver")
+        made.append(Service(client=client, store=store, enabler=enabler, app=app))
+        return made[-1]
+
+    yield make
+    for service in made:
+        await service.client.aclose()
+
+
+@pytest.fixture
+def service(make_service: Callable[..., Service]) -> Service:
+    """One application as shipped: the device must be the client."""
+    return make_service()
