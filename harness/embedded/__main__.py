@@ -71,12 +71,13 @@ async def serve(config: BrokerConfig) -> None:
     doors = Doors(config, hub=hub, contexts=contexts, quirks=quirks)
     ports = doors.ports
     link = socket.socket(fileno=config.link_fd)
-    await loop.create_unix_connection(lambda: LinkServer(hub=hub, ports=ports), sock=link)
+    _, control_plane = await loop.create_unix_connection(lambda: LinkServer(hub=hub, ports=ports), sock=link)
+    hub.rules.connect_control_plane(control_plane.ask)
     report(config.report_fd, ports)
     await end.wait()
     await doors.aclose()
-    if hub.shut_down(reason_code=ReasonCode.SERVER_SHUTTING_DOWN):
-        await asyncio.sleep(_FAREWELL_SECONDS)
+    farewell = _FAREWELL_SECONDS if hub.shut_down(reason_code=ReasonCode.SERVER_SHUTTING_DOWN) else 0.0
+    await asyncio.gather(hub.rules.aclose(), asyncio.sleep(farewell))
 
 
 def report(report_fd: int, ports: dict[str, int]) -> None:

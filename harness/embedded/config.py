@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import MISSING, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_NOT_EMPTY: Final = frozenset({"host_addresses"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,8 @@ class BrokerConfig:
         host_addresses: IP addresses to listen on, the first one mandatory.
         tls_cert: path of the server certificate and its chain, PEM.
         tls_key: path of its key, PEM.
+        ca_file: path of the CA that signed the server certificates of this stand-in, PEM; HTTP actions trust it.
+        http_ca_files: paths of further CAs that HTTP actions trust.
         mqtts_port: 0 for any.
         wss_port: 0 for any.
         iot_endpoint: the name clients connect to, besides ``localhost``.
@@ -48,6 +52,8 @@ class BrokerConfig:
     mqtts_port: int = 0
     wss_port: int = 0
     iot_endpoint: str = "localhost"
+    ca_file: str = ""
+    http_ca_files: tuple[str, ...] = ()
     trace_capacity: int = 100_000
 
 
@@ -79,8 +85,10 @@ def _checked(name: str, kind: object, value: object) -> object:
         return value
     if kind == "str" and isinstance(value, str):
         return value
-    if kind == "tuple[str, ...]" and isinstance(value, list) and value and all(isinstance(v, str) for v in value):
-        return tuple(value)
+    if kind == "tuple[str, ...]" and isinstance(value, list) and (value or name not in _NOT_EMPTY):
+        texts = tuple(item for item in value if isinstance(item, str))
+        if len(texts) == len(value):
+            return texts
     if kind == "dict[str, str | float]" and isinstance(value, dict):
         return value
     raise SettingsError(name, "…", f"a value of type {kind}")

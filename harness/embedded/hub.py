@@ -1,9 +1,10 @@
-"""The one place where sockets, broker, registry and trace meet.
+"""The one place where sockets, broker, registry, rules and trace meet.
 
 Everything happens on one event loop, in turns. During a turn connections hand what they received to the broker; at its
-end `Hub` runs once: it writes the broker's events into the trace, publishes the lifecycle events they call for, sends
-what each connection has to send in one write, and sets the clock for the next deadline. So a burst costs one write per
-connection, however many messages it holds, and a lone message waits for nothing.
+end `Hub` runs once: it writes the broker's events into the trace, publishes the lifecycle events they call for, shows
+messages to the rules, sends what each connection has to send in one write, and sets the clock for the next deadline. So
+a burst costs one write per connection, however many messages it holds, and a lone message waits for nothing: rules go
+to work on it when all that is written (`harness.embedded.rules.engine`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness.embedded.rules.engine import RuleEngine
+from harness.embedded.rules.lazy_client import LazyHttpClient, receivers_tls
 from harness.embedded.trace import Trace
 from harness.embedded.trace_records import Descriptions, make_record
 from harness.errors import HarnessError
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.embedded.config import BrokerConfig
+    from harness.embedded.rules.records import RuleRecord
     from harness.embedded.tls import TlsContexts
     from harness.embedded.trace_records import Record
     from harness.iot.quirks import Quirks
@@ -57,13 +61,21 @@ class Flushable(Protocol):
 
 
 class Hub:
-    """Broker, registry and trace of one process, driven by its event loop.
+    """Broker, registry, rules and trace of one process, driven by its event loop.
 
     Args:
         config: of the process.
         quirks: how AWS is taken to behave where it is not known.
         tls: where registered certificates become trusted.
         loop: the running loop; its clock is the broker's.
+
+    Attributes:
+        broker: of MQTT.
+        trace: what happened.
+        rules: what is done with messages beside the broker.
+
+    Raises:
+        OSError: a CA file of the configuration cannot be read.
     """
 
     def __init__(
@@ -90,6 +102,14 @@ class Hub:
         )
         descriptions = Descriptions(region=config.region, account_id=config.account_id)
         self.trace = Trace(describe=descriptions.describe, capacity=config.trace_capacity)
+        ca_files = (config.ca_file, *config.http_ca_files) if config.ca_file else config.http_ca_files
+        self.rules = RuleEngine(
+            quirks=quirks,
+            client=LazyHttpClient(receivers_tls(ca_files), loop=loop),
+            record=self._record_rule,
+            make_id=make_id,
+            loop=loop,
+        )
         self._readers: set[asyncio.Future[None]] = set()
         self._pending: deque[tuple[float, RegistryChange, Mapping[str, str]]] = deque()
         self._accepted_version = 0
@@ -205,8 +225,10 @@ class Hub:
 
         Raises:
             ssl.SSLError: a certificate cannot be read; nothing changed.
+            HarnessError: a rule cannot be run; nothing changed.
         """
         delay = self._propagation if delay is None else delay
+        self.rules.prepare(change)
         self._tls.trust(certificate.pem for certificate in change.put.get("certificates", ()))
         self._accepted_version += 1
         if delay <= 0 and not self._pending:
@@ -229,6 +251,7 @@ class Hub:
             region=account.get("region", before.region),
         )
         self._authorizer.update(snapshot.apply(change))
+        self.rules.update(self.snapshot)
         if change.put.get("certificates") or change.drop.get("certificates") or change.drop.get("credentials"):
             self.broker.reauthenticate(self.why_not_live, self._loop.time())
             self.wake()
@@ -240,6 +263,10 @@ class Hub:
         self.trace.add(record, at=time.time())
         self._tell_readers()
         return self.trace.last_seq
+
+    def _record_rule(self, record: RuleRecord) -> None:
+        self.trace.add(record, at=time.time(), held_bytes=record.held_bytes)
+        self._tell_readers()
 
     def record_refusal(self, kind: str, **detail: Any) -> None:
         """Write into the trace that somebody was not let in."""
@@ -279,7 +306,9 @@ class Hub:
                 if isinstance(event, Delivered | Queued):
                     self.trace.add(event, at=at, count=len(event.client_ids))
                 elif isinstance(event, Published):
-                    self.trace.add(event, at=at, held_bytes=_held_bytes(event))
+                    held_bytes = _held_bytes(event)
+                    self.trace.add(event, at=at, held_bytes=held_bytes)
+                    self.rules.offer(event, at, held_bytes)
                 else:
                     self.trace.add(event, at=at)
                     for topic_name, payload in self._lifecycle.messages(event, at):

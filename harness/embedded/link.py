@@ -8,6 +8,10 @@ order, since some wait:
     {"id": 8, "op": "faults_set", "fault": {...}}       {"id": 8, "ok": false, "error": {"code": "...", "message":
     "..."}}
 
+The broker asks in turn, with a number of its own, for what rules need of AWS; answers look the same:
+
+    {"ask": 3, "op": "aws_call", "service": "sqs", ...}  {"ask": 3, "ok": true, "result": {...}}
+
 No sockets here: the broker reads with asyncio, the control plane with a thread
 (`harness.embedded.control.broker_link`).
 """

@@ -1,7 +1,8 @@
-"""The broker's end of the private link: what the control plane asks for, one method per operation.
+"""The broker's end of the private link: what the control plane asks for, one method per operation, and how it is asked.
 
 Requests are answered in the order they came, except `trace`, which may wait. A request that cannot be served is
-answered with an error; bytes that are no frames end the link.
+answered with an error; bytes that are no frames end the link. The first change that brings a rule holds up those behind
+it, not the broker, until what evaluates rules is loaded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import ssl
+from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -31,6 +33,9 @@ MAX_TRACE_WAIT: Final = 60.0
 MAX_TRACE_RECORDS: Final = 50_000
 """Most records in one answer; a reader gets the rest by asking again."""
 
+MAX_ASK_WAIT: Final = 10.0
+"""Longest the control plane has to answer what it is asked, in seconds."""
+
 _SLICE: Final = 500  # records made between two turns of the loop
 
 FAULTS: Final = ("disconnect",)
@@ -51,8 +56,22 @@ class RequestError(HarnessError):
         super().__init__(f"{code}: {reason}")
 
 
+class AskRefusedError(LinkError):
+    """The control plane took what it was asked and said no.
+
+    Args:
+        code: its word for it, for example ``AccessDenied``.
+        reason: its sentence.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(f"{code}: {reason}")
+
+
 class LinkServer(asyncio.Protocol):
-    """Serves the control plane.
+    """Serves the control plane, and asks it.
 
     Args:
         hub: what it asks about.
@@ -65,6 +84,10 @@ class LinkServer(asyncio.Protocol):
         self._decoder = FrameDecoder()
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._arrived: deque[Mapping[str, Any]] = deque()
+        self._loading: asyncio.Future[Any] | None = None
+        self._asks = 0
+        self._asked: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
         self._faults = 0
         self._operations: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "ping": lambda _: {},
@@ -85,16 +108,40 @@ class LinkServer(asyncio.Protocol):
         del exc
         for task in self._tasks:
             task.cancel()
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(LinkError("the control plane is gone"))
 
     def data_received(self, data: bytes) -> None:
         """Serve the requests that are complete."""
         try:
-            requests = self._decoder.receive_data(data)
+            messages = self._decoder.receive_data(data)
         except LinkError:
             self._transport.abort()
             return
-        for request in requests:
-            self._serve(request)
+        for message in messages:
+            if "ask" in message:
+                self._take_answer(message)
+            else:
+                self._arrived.append(message)
+        self._serve_arrived()
+
+    def _serve_arrived(self) -> None:
+        """Serve what has come, in order; a rule waits for what evaluates it, and all behind it wait too."""
+        while self._arrived and self._loading is None:
+            if _brings_rules(self._arrived[0]) and not self._hub.rules.is_loaded:
+                self._loading = self._loop.run_in_executor(None, self._hub.rules.load)
+                self._loading.add_done_callback(self._serve_after_loading)
+                return
+            self._serve(self._arrived.popleft())
+
+    def _serve_after_loading(self, loading: asyncio.Future[Any]) -> None:
+        self._loading = None
+        if not loading.cancelled() and loading.exception() is None:
+            self._serve(self._arrived.popleft())
+            self._serve_arrived()
+        else:  # nothing that was asked for since can be relied on
+            self._transport.abort()
 
     def _serve(self, request: Mapping[str, Any]) -> None:
         if request.get("op") == "trace":
@@ -136,6 +183,8 @@ class LinkServer(asyncio.Protocol):
             )
         except ssl.SSLError as error:
             raise RequestError("InvalidCertificate", f"a certificate cannot be read: {error.reason or error}") from None
+        except HarnessError as error:
+            raise RequestError("InvalidRule", f"a rule cannot be run: {error}") from None
         return {"version": version}
 
     def _publish(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,6 +227,43 @@ class LinkServer(asyncio.Protocol):
         self._faults += 1
         return {"fault_id": f"disconnect-{self._faults}"}
 
+    # -- the other direction -----------------------------------------------------------------------------------------
+
+    async def ask(self, op: str, **members: Any) -> Mapping[str, Any]:
+        """Ask the control plane for something and return its answer's result.
+
+        Args:
+            op: the operation's name.
+            members: what else it has to know, as JSON.
+
+        Raises:
+            AskRefusedError: the control plane says no.
+            LinkError: it is gone, or does not answer within `MAX_ASK_WAIT`.
+        """
+        self._asks += 1
+        number = self._asks
+        frame = encode_frame({"ask": number, "op": op, **members})
+        if self._transport.is_closing():
+            raise LinkError("the control plane is gone")
+        answer = self._asked[number] = self._loop.create_future()
+        try:
+            self._transport.write(frame)
+            async with asyncio.timeout(MAX_ASK_WAIT):
+                message = await answer
+        except TimeoutError:
+            raise LinkError(f"the control plane did not answer {op!r} within {MAX_ASK_WAIT:g} s") from None
+        finally:
+            del self._asked[number]
+        if not message.get("ok"):
+            error = message.get("error") or {}
+            raise AskRefusedError(str(error.get("code", "Error")), str(error.get("message", "no reason given")))
+        return cast("Mapping[str, Any]", message.get("result") or {})
+
+    def _take_answer(self, message: Mapping[str, Any]) -> None:
+        answer = self._asked.get(message["ask"])
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+
     # -- the one that waits ------------------------------------------------------------------------------------------
 
     async def _trace(self, request: Mapping[str, Any]) -> None:
@@ -207,6 +293,13 @@ class LinkServer(asyncio.Protocol):
     def _refuse(self, request: Mapping[str, Any], code: str, message: str) -> None:
         error = {"code": code, "message": message}
         self._transport.write(encode_frame({"id": request.get("id"), "ok": False, "error": error}))
+
+
+def _brings_rules(request: Mapping[str, Any]) -> bool:
+    """Whether a request, valid or not, is a change of the registry with a rule in it."""
+    change = request.get("change")
+    put = change.get("put") if isinstance(change, dict) else None
+    return request.get("op") == "registry" and isinstance(put, dict) and bool(put.get("rules"))
 
 
 def _unknown(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How each broker event reads in the trace.
+"""How each event of the broker and of its rules reads in the trace.
 
 A record names the client, the principal, the topic and the message it is about, where it is about one; what else there
 is to say stands in ``detail``. Payloads are shown in part, secrets never come here.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import singledispatchmethod
 from typing import TYPE_CHECKING, Any, Final
 
+from harness.embedded.rules.records import RuleRecord
 from harness.iot import arn
 from harness.mqtt import events
 
@@ -208,6 +209,21 @@ class Descriptions:
                 topic=event.topic_name,
                 message_id=event.message_id,
                 because=event.because,
+            )
+        ]
+
+    @_records.register
+    def _(self, event: RuleRecord) -> list[Record]:
+        subject = event.subject
+        return [
+            make_record(
+                event.kind,
+                actor="rules",
+                client_id=subject.client_id,
+                topic=subject.topic,
+                message_id=subject.message_id,
+                rule=event.rule,
+                **event.detail(),
             )
         ]
 

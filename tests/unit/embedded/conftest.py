@@ -90,6 +90,7 @@ class BrokerProcess:
         process: the child.
         lifeline: the end whose closing ends the child.
         ports: what it reported.
+        asked: what it asked of the control plane; each was answered at once by ``result``.
     """
 
     def __init__(self, directory: Path, certificates: CertificateMaker, **changes: Any) -> None:
@@ -97,6 +98,8 @@ class BrokerProcess:
         self._requests = itertools.count(1)
         self._decoder = FrameDecoder()
         self._answers: dict[int, dict[str, Any]] = {}
+        self.asked: list[dict[str, Any]] = []
+        self.result: dict[str, Any] = {"ok": True, "result": {"MessageId": "m-1"}}
         self.link, child_link = socket.socketpair()
         self.link.settimeout(PATIENCE)
         lifeline, self.lifeline = os.pipe()
@@ -114,6 +117,7 @@ class BrokerProcess:
             "host_addresses": ["127.0.0.1", "::1"],
             "tls_cert": str(certificates.server_certificate),
             "tls_key": str(certificates.server_key),
+            "ca_file": str(certificates.ca_file),
             "mqtts_port": 0,
             "wss_port": 0,
             **changes,
@@ -170,7 +174,11 @@ class BrokerProcess:
             data = self.link.recv(65536)
             assert data, self.errors_file.read_text()
             for message in self._decoder.receive_data(data):
-                self._answers[message["id"]] = message
+                if "ask" in message:
+                    self.asked.append(message)
+                    self.link.sendall(encode_frame({"ask": message["ask"], **self.result}))
+                else:
+                    self._answers[message["id"]] = message
         return self._answers.pop(number)
 
     def ask(self, op: str, **members: Any) -> dict[str, Any]:
@@ -445,5 +453,16 @@ def raw(broker: BrokerProcess) -> Iterator[Callable[..., RawPeer]]:
 
         def dial(door: str, identity: Identity | None = None, **more: Any) -> RawPeer:
             return RawPeer(stack.enter_context(broker.dial(door, identity, **more)))
+
+        yield dial
+
+
+@pytest.fixture
+def raw_peer() -> Iterator[Callable[..., RawPeer]]:
+    """Open raw connections of devices to any broker."""
+    with ExitStack() as stack:
+
+        def dial(broker: BrokerProcess, identity: Identity) -> RawPeer:
+            return RawPeer(stack.enter_context(broker.dial("mqtts", identity)))
 
         yield dial

@@ -40,6 +40,13 @@ def test_a_configuration_has_defaults_for_what_may_be_left_out(tmp_path: Path) -
 
     assert (config.mqtts_port, config.wss_port, config.quirks, config.iot_endpoint) == (0, 0, {}, "localhost")
     assert config.host_addresses == ("127.0.0.1", "::1")
+    assert (config.ca_file, config.http_ca_files) == ("", ())
+
+
+def test_a_configuration_may_name_authorities_for_http_actions(tmp_path: Path) -> None:
+    """None at all is fine, unlike no address to listen on."""
+    assert read_config(write(tmp_path, http_ca_files=[])).http_ca_files == ()
+    assert read_config(write(tmp_path, http_ca_files=["a.pem", "b.pem"])).http_ca_files == ("a.pem", "b.pem")
 
 
 def test_a_configuration_keeps_its_secret(tmp_path: Path) -> None:
@@ -58,6 +65,9 @@ def test_a_configuration_keeps_its_secret(tmp_path: Path) -> None:
         ("link_fd", -1),
         ("host_addresses", []),
         ("host_addresses", [1]),
+        ("http_ca_files", [1]),
+        ("http_ca_files", "ca.pem"),
+        ("ca_file", 1),
         ("quirks", ["a"]),
         ("secret_access_key", 5),
     ],

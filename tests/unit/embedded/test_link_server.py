@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.embedded import link_server
+from harness.embedded.link import FrameDecoder, LinkError, encode_frame
+from harness.embedded.link_server import AskRefusedError, LinkServer
 from harness.iot.registry import Certificate, RegistryChange
 from harness.mqtt.packets import Connect, Subscribe, Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 
 def test_the_broker_answers_a_ping(broker: Any) -> None:
@@ -225,3 +231,95 @@ def test_the_link_ends_when_something_else_than_frames_comes(start_broker: Calla
 def test_faults_can_be_cleared(broker: Any) -> None:
     """The only one there is happens once, so nothing is left to clear."""
     assert broker.ask("faults_clear")
+
+
+class ControlPlane:
+    """The other end of a link, answering what it is asked by a script."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._decoder = FrameDecoder()
+        self.writer = writer
+
+    async def asked(self, count: int = 1) -> list[dict[str, Any]]:
+        """Receive so many frames."""
+        frames: list[dict[str, Any]] = []
+        while len(frames) < count:
+            frames += self._decoder.receive_data(await self._reader.read(65536))
+        return frames
+
+    def answer(self, number: int, **members: Any) -> None:
+        """Answer what was asked."""
+        self.writer.write(encode_frame({"ask": number, **members}))
+
+
+@asynccontextmanager
+async def linked() -> AsyncIterator[tuple[LinkServer, ControlPlane]]:
+    """The broker's end of a link without a broker, and the other end."""
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    nobody: Any = None
+    transport, server = await loop.create_unix_connection(lambda: LinkServer(hub=nobody, ports={}), sock=ours)
+    reader, writer = await asyncio.open_unix_connection(sock=theirs)
+    try:
+        yield server, ControlPlane(reader, writer)
+    finally:
+        transport.abort()
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_the_control_plane_is_asked_and_may_answer_in_any_order() -> None:
+    """Each answer finds whoever asked."""
+    async with linked() as (server, control_plane):
+        asking = [asyncio.create_task(server.ask("aws_call", service=name)) for name in ("sqs", "s3")]
+        first, second = await control_plane.asked(2)
+        assert [(each["op"], each["service"]) for each in (first, second)] == [("aws_call", "sqs"), ("aws_call", "s3")]
+
+        control_plane.answer(second["ask"], ok=True, result={"of": "s3"})
+        control_plane.answer(first["ask"], ok=True, result={"of": "sqs"})
+
+        assert await asyncio.gather(*asking) == [{"of": "sqs"}, {"of": "s3"}]
+
+
+async def test_the_control_plane_may_refuse_what_it_is_asked() -> None:
+    """By a code and a sentence."""
+    async with linked() as (server, control_plane):
+        asking = asyncio.create_task(server.ask("aws_call"))
+        (asked,) = await control_plane.asked()
+        control_plane.answer(asked["ask"], ok=False, error={"code": "AccessDenied", "message": "may not send"})
+
+        with pytest.raises(AskRefusedError, match="AccessDenied: may not send") as refusal:
+            await asking
+
+    assert refusal.value.code == "AccessDenied"
+
+
+async def test_a_control_plane_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that comes too late is nobody's."""
+    monkeypatch.setattr(link_server, "MAX_ASK_WAIT", 0.01)
+    async with linked() as (server, control_plane):
+        with pytest.raises(LinkError, match="did not answer 'aws_call' within"):
+            await server.ask("aws_call")
+        (asked,) = await control_plane.asked()
+        control_plane.answer(asked["ask"], ok=True, result={})
+        monkeypatch.setattr(link_server, "MAX_ASK_WAIT", 30.0)
+
+        asking = asyncio.create_task(server.ask("aws_call"))
+        (again,) = await control_plane.asked()
+        control_plane.answer(again["ask"], ok=True, result={"late": False})
+
+        assert await asking == {"late": False}
+
+
+async def test_a_control_plane_that_is_gone_answers_nothing() -> None:
+    """Whoever waits is told, and whoever comes later."""
+    async with linked() as (server, control_plane):
+        asking = asyncio.create_task(server.ask("aws_call"))
+        await control_plane.asked()
+
+        control_plane.writer.close()
+
+        for attempt in (asking, server.ask("aws_call")):
+            with pytest.raises(LinkError, match="gone"):
+                await attempt
