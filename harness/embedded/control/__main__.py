@@ -19,10 +19,12 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from harness.embedded.control.config import ControlConfig, read_config
+from harness.embedded.sockets import bind_all
 from harness.errors import HarnessError
 
 
@@ -60,9 +62,13 @@ def _run(config: ControlConfig) -> NoReturn:
 
     gc.freeze()
     gc.enable()
+    listening = [socket.socket(fileno=each) for each in config.listen_fds]
+    listening = listening or bind_all(config.host_addresses, config.port)
+    if not config.url:
+        config = replace(config, url=f"http://127.0.0.1:{listening[0].getsockname()[1]}")
     link = BrokerLink(socket.socket(fileno=config.link_fd))
     control_plane = ControlPlane(config, link, clock=time.time)
-    server = HttpServer(config.host_addresses, config.port, answer=control_plane.answer, clock=time.time)
+    server = HttpServer((), 0, answer=control_plane.answer, clock=time.time, sockets=listening)
     control_plane.start()
     server.start()
     _report(config.report_fd, server.port)

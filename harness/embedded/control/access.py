@@ -123,13 +123,13 @@ class Gate:
             raise _refused(request, "scope", reason)
         return credential, service
 
-    def authorise(self, call: ApiCall, caller: Credential, *, remote: str) -> None:
+    def authorise(self, call: ApiCall, caller: Credential, *, remote: str | None) -> None:
         """Let a call pass, or raise.
 
         Args:
             call: what was asked for.
             caller: who signed it.
-            remote: the address it came from.
+            remote: the address it came from; None for one that a service makes in the caller's name.
 
         Raises:
             ApiError: AccessDenied, as AWS words it, with the statement that decided or what was missing.
@@ -145,8 +145,9 @@ class Gate:
                 call, caller, ANY, "Cognito lets nobody call identity pool operations with an identity's credentials"
             )
         principal = SigV4Principal.of(caller)
+        context = {} if remote is None else {SOURCE_IP: remote}
         for action, resource in needed_permissions(call, self._backend):
-            decision = self._authorizer.authorize_arn(principal, action, resource, {SOURCE_IP: remote})
+            decision = self._authorizer.authorize_arn(principal, action, resource, context)
             if not decision.allowed:
                 raise _denied(call, caller, resource, decision.because, action=action)
             if resource == ANY and (place := self._scoped_deny(caller, action)):

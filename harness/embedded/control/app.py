@@ -8,24 +8,34 @@ for it; answer. The trace gets one record for each call, refused ones included.
 from __future__ import annotations
 
 import logging
+import socket
+import threading
 import uuid
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from harness.embedded.control.access import Gate, claimed_service
 from harness.embedded.control.admin import PREFIX, AdminApi
 from harness.embedded.control.answers import cors_headers, encode_error, encode_result, preflight
+from harness.embedded.control.aws_calls import AwsCalls
+from harness.embedded.control.call_faults import CallFaults
 from harness.embedded.control.certificates import Certificates
 from harness.embedded.control.cognito import IdentityPools
 from harness.embedded.control.credentials import CredentialStore
+from harness.embedded.control.destinations import Destinations
 from harness.embedded.control.feed import RegistryFeed
 from harness.embedded.control.identity import IamRules, SecurityTokens
-from harness.embedded.control.messages import ApiError, Headers, HttpRequest, HttpResponse
+from harness.embedded.control.messages import ApiError, Headers, HttpRequest, HttpResponse, json_response
 from harness.embedded.control.moto_backend import MotoBackend
-from harness.embedded.control.operations import WHOLE_SERVICES, check_served, refuse_service, touched_by
+from harness.embedded.control.operations import WHOLE_SERVICES, check_served, is_served, refuse_service, touched_by
 from harness.embedded.control.outcome import Caller, Outcome
+from harness.embedded.control.pod_identity import PATH as CREDENTIALS_PATH
+from harness.embedded.control.pod_identity import PodIdentity
 from harness.embedded.control.publishing import Publishing
 from harness.embedded.control.routing import SERVICES, ApiCall, Catalogue
+from harness.embedded.control.rules import TopicRules
+from harness.embedded.control.supervisor_line import SupervisorLine
 from harness.embedded.control.things import Things
 from harness.embedded.control.tracing import Tracer
 from harness.embedded.link import LinkError
@@ -33,6 +43,7 @@ from harness.iot.registry import Credential, RegistryChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from harness.embedded.control.broker_link import BrokerLink
@@ -41,7 +52,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_FIRST_READS: Final = (("cognito-identity", "ListIdentityPools"), ("iam", "ListRoles"), ("iot", "ListThings"))
+_FIRST_READS: Final = (
+    ("cognito-identity", "ListIdentityPools"),
+    ("iam", "ListRoles"),
+    ("iot", "ListThings"),
+    ("dynamodb", "ListTables"),
+    ("sqs", "ListQueues"),
+)
 """A call of each makes moto load and build all it needs for the service."""
 
 
@@ -65,9 +82,48 @@ class ControlPlane:
         self._gate = Gate(
             find=self._credentials.find, authorizer=self._feed.authorizer, backend=self._backend, clock=clock
         )
-        self._admin = AdminApi(token=config.admin_token, link=link, credentials=self._credentials, feed=self._feed)
+        self._call_faults = CallFaults(is_served=self._is_served)
+        self._supervisor = _supervisor(config)
+        self._admin = AdminApi(
+            token=config.admin_token,
+            link=link,
+            credentials=self._credentials,
+            feed=self._feed,
+            call_faults=self._call_faults,
+            supervisor=self._supervisor,
+        )
+        self._pod_identity = PodIdentity(
+            self._backend,
+            self._credentials,
+            token=config.receiver_token,
+            role_name=config.receiver_role_name,
+            commit=self._feed.commit,
+            tracer=self._tracer,
+        )
         self._certificates = Certificates(self._backend, clock=clock)
+        self._destinations = Destinations(
+            self._backend,
+            quirks=config.quirks,
+            url=config.url,
+            ca_files=config.http_ca_files,
+            clock=clock,
+            commit=self._feed.commit,
+            record=lambda detail: self._tracer.append("confirmation", principal=None, detail=detail),
+        )
+        self._rules = TopicRules(self._backend, self._destinations, quirks=config.quirks, clock=clock)
         self._handlers, self._guards = self._make_handlers()
+        self._service_locks = {"dynamodb": threading.Lock()}
+        aws_calls = AwsCalls(
+            self._backend,
+            self._credentials,
+            commit=self._feed.commit,
+            clock=clock,
+            catalogue=self._catalogue,
+            gate=self._gate,
+            run=self._run_authorised,
+            record=self._record,
+        )
+        link.answer_asks(aws_calls.answer)
 
     def start(self) -> None:
         """Bring the broker the first snapshot.
@@ -85,9 +141,13 @@ class ControlPlane:
         self._catalogue.warm_up("sts")
         self._catalogue.warm_up("iot-data")
         self._certificates.warm_up()
+        self._rules.warm_up()
 
     def close(self) -> None:
         """End the threads."""
+        self._destinations.close()
+        if self._supervisor is not None:
+            self._supervisor.close()
         self._tracer.close()
         self._feed.close()
 
@@ -97,6 +157,8 @@ class ControlPlane:
         further: Headers = ()
         if request.path == PREFIX or request.path.startswith(f"{PREFIX}/"):
             response = self._admin.answer(request)
+        elif request.path == CREDENTIALS_PATH:
+            response = self._answer_pod_identity(request)
         elif request.method == "OPTIONS":
             response = preflight(request)
         else:
@@ -121,7 +183,7 @@ class ControlPlane:
             service = call.operation.service
             if caller.credential is not None and not call.operation.is_unsigned:
                 self._gate.authorise(call, caller.credential, remote=request.remote)
-            response = self._run(call, caller)
+            response = self._run_authorised(call, caller, request.body)
         except ApiError as refusal:
             error = refusal
         except LinkError as failure:
@@ -151,15 +213,14 @@ class ControlPlane:
             raise refuse_service(signing_name)
         return self._catalogue.read(SERVICES[signing_name], request)
 
-    def _run(self, call: ApiCall, caller: Caller) -> HttpResponse:
+    def _run_authorised(self, call: ApiCall, caller: Caller, body: bytes = b"") -> HttpResponse:
+        self._call_faults.strike(call, body)
         key = (call.operation.service, call.operation.name)
         handler = self._handlers.get(key)
         if handler is not None:
             outcome = handler(call, caller)
-        elif call.operation.service in WHOLE_SERVICES:
-            outcome = self._run_in_moto(call, caller)
         else:
-            with self._backend.lock:  # reads too: moto walks dictionaries that other threads would change meanwhile
+            with self._lock_of(call.operation.service):
                 outcome = self._run_in_moto(call, caller)
         result = outcome.result
         response = result if isinstance(result, HttpResponse) else encode_result(call.operation.service, result)
@@ -167,6 +228,16 @@ class ControlPlane:
             touched = outcome.touched or touched_by(call)
             self._feed.commit(self._with_credentials(touched))
         return response
+
+    def _lock_of(self, service: str) -> AbstractContextManager[object]:
+        """Return what to hold while moto runs an operation, a read too: it walks what other threads would change.
+
+        A table is written by the receiver and read by tests at the same moment. SQS holds its callers for as long as
+        they want to wait for a message, so that it cannot be called by one at a time.
+        """
+        if service not in WHOLE_SERVICES:
+            return self._backend.lock
+        return self._service_locks.get(service, nullcontext())
 
     def _run_in_moto(self, call: ApiCall, caller: Caller) -> Outcome:
         guard = self._guards.get((call.operation.service, call.operation.name))
@@ -204,6 +275,21 @@ class ControlPlane:
         }
         self._tracer.append("api", principal=caller.display, detail=detail)
 
+    # --- what comes in no signed request
+    # --------------------------------------------------------------------------------------------------------------
+
+    def _answer_pod_identity(self, request: HttpRequest) -> HttpResponse:
+        try:
+            return self._pod_identity.answer(request)
+        except LinkError as failure:
+            return json_response({"message": f"The broker did not take the change: {failure}"}, status=503)
+
+    def _is_served(self, service: str, name: str) -> bool:
+        if service not in SERVICES.values():
+            return False
+        operation = self._catalogue.operations(service).get(name)
+        return operation is not None and is_served(operation)
+
     # --- wiring
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -212,7 +298,12 @@ class ControlPlane:
         things = Things(self._backend, endpoint=config.iot_endpoint, quirks=config.quirks)
         pools = IdentityPools(self._backend, self._credentials)
         handlers = {
-            "iot": {**things.handlers(), **self._certificates.handlers()},
+            "iot": {
+                **things.handlers(),
+                **self._certificates.handlers(),
+                **self._rules.handlers(),
+                **self._destinations.handlers(),
+            },
             "iot-data": Publishing(self._link, quirks=config.quirks).handlers(),
             "sts": SecurityTokens(self._backend, self._credentials).handlers(),
             "cognito-identity": pools.handlers(),
@@ -228,12 +319,23 @@ class ControlPlane:
         )
 
     def _read(self, table: str, keys: Iterable[str] | None) -> dict[str, Any]:
-        return dict(self._credentials.records(keys)) if table == "credentials" else self._backend.read(table, keys)
+        own: dict[str, Callable[[Iterable[str] | None], dict[str, Any]]] = {
+            "credentials": self._credentials.records,
+            "destinations": self._destinations.records,
+            "rules": self._rules.records,
+        }
+        return own[table](keys) if table in own else self._backend.read(table, keys)
 
     def _send(self, change: RegistryChange) -> None:
         self._link.request(
             "registry", change=change.to_json(), account_id=self._config.account_id, region=self._config.region
         )
+
+
+def _supervisor(config: ControlConfig) -> SupervisorLine | None:
+    if config.supervisor_fd is None:
+        return None
+    return SupervisorLine(socket.socket(fileno=config.supervisor_fd))
 
 
 def _root(config: ControlConfig) -> Credential:

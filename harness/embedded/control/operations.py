@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _READS: Final = {
     "iot": (
+        "ConfirmTopicRuleDestination CreateTopicRule CreateTopicRuleDestination DeleteTopicRule "
+        "DeleteTopicRuleDestination DisableTopicRule EnableTopicRule GetTopicRule GetTopicRuleDestination "
+        "ListTopicRuleDestinations ListTopicRules ReplaceTopicRule UpdateTopicRuleDestination "
         "CreateThingType DeleteCACertificate DeleteThingType DeprecateThingType DescribeCACertificate "
         "DescribeCertificate DescribeEndpoint DescribeThing DescribeThingType GetPolicy GetPolicyVersion "
         "GetRegistrationCode ListAttachedPolicies ListCertificates ListCertificatesByCA ListPolicies "
@@ -121,6 +124,15 @@ def check_served(operation: Operation) -> None:
 def refuse_service(signing_name: str) -> ApiError:
     """Return the error for a service that is not served."""
     return not_served(f"the service {signing_name!r}")
+
+
+def is_served(operation: Operation) -> bool:
+    """Return whether an operation is served."""
+    try:
+        check_served(operation)
+    except ApiError:
+        return False
+    return True
 
 
 def touched_by(call: ApiCall) -> Touched:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from harness.embedded.control.service_roles import role_arns
 from harness.iot.arn import iot_arn, partition
 
 if TYPE_CHECKING:
@@ -29,7 +30,14 @@ _IOT_MEMBERS: Final = (
     ("thingName", "thing"),
     ("policyName", "policy"),
     ("thingTypeName", "thingtype"),
+    ("ruleName", "rule"),
 )
+_IOT_DESTINATIONS: Final = frozenset(
+    {"GetTopicRuleDestination", "UpdateTopicRuleDestination", "DeleteTopicRuleDestination"}
+)
+_NEW_DESTINATION: Final = "ruledestination/http/*"
+"""What it will be called is not known yet; a statement about all of them covers it, one about a certain one does
+not."""
 _CA_OPERATIONS: Final = frozenset({"DescribeCACertificate", "UpdateCACertificate", "DeleteCACertificate"})
 _TRANSACTION_ACTIONS: Final = {
     "Put": "PutItem",
@@ -69,7 +77,13 @@ def _iot(call: ApiCall, backend: MotoBackend) -> Iterable[Permission]:
     if "certificateId" in params:
         kind = "cacert" if call.operation.name in _CA_OPERATIONS else "cert"
         return [on(f"{kind}/{params['certificateId']}")]
-    return [on(f"{kind}/{params[member]}") for member, kind in _IOT_MEMBERS if member in params][:1]
+    if call.operation.name in _IOT_DESTINATIONS:
+        return [(call.action, params["arn"])]
+    if call.operation.name == "CreateTopicRuleDestination":
+        return [on(_NEW_DESTINATION)]
+    permissions = [on(f"{kind}/{params[member]}") for member, kind in _IOT_MEMBERS if member in params][:1]
+    passed = role_arns(params.get("topicRulePayload") or {})
+    return [*permissions, *(("iam:PassRole", role_arn) for role_arn in passed)]
 
 
 def _iot_data(call: ApiCall, backend: MotoBackend) -> Iterable[Permission]:

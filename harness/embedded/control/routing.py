@@ -133,6 +133,8 @@ class Catalogue:
         if request.header("authorization") is not None:
             return False
         service, name = _named_unsigned(request)
+        if (service, name) in _CONFIRMED_BY_TOKEN:
+            return True
         operation = self._services[service].operations.get(name) if service else None
         return operation is not None and operation.is_unsigned
 
@@ -142,7 +144,24 @@ class Catalogue:
         Raises:
             ApiError: as `read`.
         """
-        return self.read(_named_unsigned(request)[0], request)
+        service, name = _named_unsigned(request)
+        call = self.read(service, request)
+        if call.operation.name != name:  # pragma: no cover - the second reader takes name from the same place
+            raise ApiError("UnknownOperationException", f"the request also reads as {call.operation.name}")
+        return call
+
+    def make(self, service: str, name: str, params: Mapping[str, Any]) -> ApiCall:
+        """Make a call that came in no request.
+
+        Args:
+            service: one of protocol json.
+            name: the operation's name.
+            params: its input; members the model does not know are left out.
+
+        Raises:
+            ApiError: it is not served.
+        """
+        return self._services[service].make(name, params)
 
     def warm_up(self, service: str) -> None:
         """Load one service's model."""
@@ -158,6 +177,12 @@ _UNSIGNED_TARGETS: Final = {
     "AWSCognitoIdentityProviderService": "cognito-idp",
 }
 
+_CONFIRMATION_PATH: Final = "/confirmdestination/"
+_CONFIRMED_BY_TOKEN: Final = frozenset({("iot", "ConfirmTopicRuleDestination")})
+"""Go unsigned although the model does not say so: the token in the path is all it takes.
+
+Source: http-action-destination in the AWS IoT developer guide (``enableUrl``)."""
+
 
 def _named_unsigned(request: HttpRequest) -> tuple[str, str]:
     """Return the service and operation that a request without signature names; empty when it names none."""
@@ -168,6 +193,8 @@ def _named_unsigned(request: HttpRequest) -> tuple[str, str]:
     if (request.header("content-type") or "").startswith("application/x-www-form-urlencoded"):
         named = _ACTION.findall(request.body)
         return ("sts", named[0].decode()) if len(named) == 1 else ("", "")
+    if request.method == "GET" and request.path.startswith(_CONFIRMATION_PATH):
+        return "iot", "ConfirmTopicRuleDestination"
     return "", ""
 
 
@@ -202,6 +229,10 @@ class _Service:
             if fault is not None:
                 raise invalid_input(self.name, f"1 validation error detected: {fault}")
         return call
+
+    def make(self, name: str, params: Mapping[str, Any]) -> ApiCall:
+        self._check(self.operations[name])
+        return self._call(name, params)
 
     # --- json ---------------------------------------------------------------------------------------------------------
     # ----------

@@ -32,12 +32,13 @@ _HEADER_NAME: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 
 
 class HttpServer:
-    """Listens on every given address, on one port.
+    """Listens on every given address, on one port, or on sockets that somebody else made listen.
 
     Args:
         addresses: numeric loopback addresses; the first must exist, a further one is left out where the machine has no
             such family.
         port: 0 for any free one.
+        sockets: listen already, all on one port, and are owned from now on; `addresses` and `port` then do not count.
         answer: called once for each request, from many threads.
         clock: seconds since the epoch, for the ``Date`` header.
     """
@@ -49,10 +50,11 @@ class HttpServer:
         *,
         answer: Callable[[HttpRequest], HttpResponse],
         clock: Callable[[], float],
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         self.answer = answer
         self.clock = clock
-        self._sockets = bind_all(addresses, port)
+        self._sockets = list(sockets) or bind_all(addresses, port)
         self.port: int = self._sockets[0].getsockname()[1]
         self._closed = False
         self._lock = threading.Lock()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import queue
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -23,17 +26,21 @@ from harness.embedded.control.config import ControlConfig
 from harness.embedded.control.server import HttpServer
 from harness.embedded.link import FrameDecoder, encode_frame
 from harness.iot.registry import RegistryChange, RegistrySnapshot
+from harness.targets.embedded.certificates import make_server_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from harness.embedded.control.messages import HttpRequest, HttpResponse
+    from harness.targets.embedded.certificates import ServerIdentity
 
 REGION = "eu-central-1"
 ACCOUNT_ID = "111122223333"
 ROOT_KEY = "AKIAROOTROOTROOTROOT"
 ROOT_SECRET = "the secret of the root"
 ADMIN_TOKEN = "the token of the harness"
+RECEIVER_TOKEN = "the token of the receiver"
+RECEIVER_ROLE = "receiver"
 
 SESSION = boto3.session.Session()
 """Shared, since it keeps the service models it has read."""
@@ -47,6 +54,7 @@ class FakeBroker:
         self.requests: list[dict[str, Any]] = []
         self.answers: dict[str, Any] = {}
         """op → members of the answer, or (code, message) of an error."""
+        self.asked: dict[int, dict[str, Any] | None] = {}
         self.changed = threading.Condition()
         self._sock = sock
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -57,6 +65,24 @@ class FakeBroker:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.of(op)) >= count, timeout=10)
         return self.of(op)
+
+    def until(self, holds: Callable[[RegistrySnapshot], bool]) -> RegistrySnapshot:
+        """Wait until something holds of the snapshot, and return it."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: holds(self.snapshot), timeout=10)
+        return self.snapshot
+
+    def ask(self, **members: Any) -> dict[str, Any]:
+        """Ask the control plane as the broker does, and return its answer."""
+        with self.changed:
+            number = len(self.asked) + 1
+            self.asked[number] = None
+        self._sock.sendall(encode_frame({"ask": number, **members}))
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.asked[number] is not None, timeout=10)
+        answer = self.asked[number]
+        assert answer is not None
+        return answer
 
     def of(self, op: str) -> list[dict[str, Any]]:
         """Return the requests of one operation so far."""
@@ -82,6 +108,11 @@ class FakeBroker:
         decoder = FrameDecoder()
         while data := self._receive():
             for message in decoder.receive_data(data):
+                if "ask" in message:
+                    with self.changed:
+                        self.asked[message["ask"]] = message
+                        self.changed.notify_all()
+                    continue
                 answer = self.answers.get(message["op"], {})
                 if message["op"] == "registry" and not isinstance(answer, tuple):
                     self.snapshot = self.snapshot.apply(RegistryChange.from_json(message["change"]))
@@ -194,25 +225,94 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+class Receiver:
+    """Something that speaks TLS and HTTP, keeps what it was sent and answers as told."""
+
+    def __init__(self, identity: ServerIdentity) -> None:
+        self.requests: queue.Queue[tuple[str, dict[str, str], bytes]] = queue.Queue()
+        self.answer: Callable[[str], bytes] = lambda _: b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        """First line of the request → all that is sent back."""
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.load_cert_chain(identity.certificate, identity.key)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://localhost:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def receive(self) -> tuple[str, dict[str, str], dict[str, Any]]:
+        """Wait for the next request: first line, headers in lower case, JSON."""
+        line, headers, body = self.requests.get(timeout=10)
+        return line, headers, json.loads(body)
+
+    def close(self) -> None:
+        """Listen no more."""
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                plain, _ = self._listening.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), plain:
+                plain.settimeout(10)
+                with self._tls.wrap_socket(plain, server_side=True) as sock, sock.makefile("rb") as stream:
+                    self._serve(sock, stream)
+
+    def _serve(self, sock: ssl.SSLSocket, stream: Any) -> None:
+        line = stream.readline().decode().strip()
+        headers = {name.lower(): str(value) for name, value in http.client.parse_headers(stream).items()}
+        self.requests.put((line, headers, stream.read(int(headers["content-length"]))))
+        sock.sendall(self.answer(line))
+
+
+@pytest.fixture(scope="session")
+def server_identity(tmp_path_factory: pytest.TempPathFactory) -> ServerIdentity:
+    """A certificate for localhost, and the CA that the control plane trusts."""
+    return make_server_identity(tmp_path_factory.mktemp("identity"))
+
+
 @pytest.fixture
-def stand(front: Front) -> Iterator[Stand]:
+def receiver(server_identity: ServerIdentity) -> Iterator[Receiver]:
+    """A receiver whose certificate the control plane trusts."""
+    receiver = Receiver(server_identity)
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """What is different in this module's configuration of the control plane."""
+    return {}
+
+
+@pytest.fixture
+def stand(front: Front, server_identity: ServerIdentity, settings: dict[str, Any]) -> Iterator[Stand]:
     """A control plane with empty state, listening."""
     moto_reset()
     ours, theirs = socket.socketpair()
     broker = FakeBroker(theirs)
     link = BrokerLink(ours)
-    config = ControlConfig(
-        region=REGION,
-        account_id=ACCOUNT_ID,
-        access_key_id=ROOT_KEY,
-        secret_access_key=ROOT_SECRET,
-        admin_token=ADMIN_TOKEN,
-        host_addresses=("127.0.0.1",),
-    )
+    url = f"http://127.0.0.1:{front.server.port}"
+    members = {
+        "region": REGION,
+        "account_id": ACCOUNT_ID,
+        "access_key_id": ROOT_KEY,
+        "secret_access_key": ROOT_SECRET,
+        "admin_token": ADMIN_TOKEN,
+        "host_addresses": ("127.0.0.1",),
+        "url": url,
+        "http_ca_files": (str(server_identity.ca),),
+        "receiver_token": RECEIVER_TOKEN,
+        "receiver_role_name": RECEIVER_ROLE,
+    }
+    config = ControlConfig(**{**members, **settings})
     control_plane = ControlPlane(config, link, clock=time.time)
     control_plane.start()
     front.control_plane = control_plane
-    url = f"http://127.0.0.1:{front.server.port}"
     stand = Stand(broker=broker, control_plane=control_plane, url=url, config=config, of_root=front.clients)
     yield stand
     for client in stand.clients:
@@ -259,5 +359,38 @@ def make_guest(stand: Stand) -> Any:
         identity_id = cognito.get_id(IdentityPoolId=pool_id)["IdentityId"]
         credentials = cognito.get_credentials_for_identity(IdentityId=identity_id)["Credentials"]
         return {"pool_id": pool_id, "identity_id": identity_id, "role": role, "credentials": credentials}
+
+    return make
+
+
+@pytest.fixture
+def make_user(stand: Stand) -> Callable[..., dict[str, str]]:
+    """Return a function that makes an IAM user with a policy of the given statements and gives its access key."""
+
+    def make(*statements: dict[str, Any], name: str = "u") -> dict[str, str]:
+        iam = stand.client("iam")
+        iam.create_user(UserName=name)
+        if statements:
+            document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+            iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=document)
+        key: dict[str, str] = iam.create_access_key(UserName=name)["AccessKey"]
+        return key
+
+    return make
+
+
+@pytest.fixture
+def make_role(stand: Stand) -> Callable[..., str]:
+    """Return a function that makes a role which a service may assume and gives its ARN."""
+
+    def make(name: str, *statements: dict[str, Any], service: str = "iot.amazonaws.com", **trust: Any) -> str:
+        iam = stand.client("iam")
+        statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole", **trust}
+        document = json.dumps({"Version": "2012-10-17", "Statement": statement})
+        role_arn: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+        if statements:
+            allowed = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+            iam.put_role_policy(RoleName=name, PolicyName="allowed", PolicyDocument=allowed)
+        return role_arn
 
     return make

@@ -74,11 +74,10 @@ def test_a_service_that_is_not_served_answers_by_name(stand: Any) -> None:
     assert "'sns' is not served" in message
 
 
-@pytest.mark.parametrize("operation", ["create_topic_rule", "create_thing_group", "list_jobs", "create_role_alias"])
+@pytest.mark.parametrize("operation", ["create_thing_group", "list_jobs", "create_role_alias"])
 def test_an_operation_that_is_not_served_answers_by_name(stand: Any, operation: str) -> None:
     """What moto would do without effect on the broker is refused."""
     arguments = {
-        "create_topic_rule": {"ruleName": "r", "topicRulePayload": {"sql": "", "actions": []}},
         "create_thing_group": {"thingGroupName": "g"},
         "create_role_alias": {"roleAlias": "a", "roleArn": "arn:aws:iam::111122223333:role/a"},
     }
@@ -217,22 +216,6 @@ def test_input_in_an_unsigned_header_is_refused(stand: Any) -> None:
 
 
 # --- IAM
-
-
-@pytest.fixture
-def make_user(stand: Any) -> Callable[..., dict[str, str]]:
-    """Return a function that makes an IAM user with a policy of the given statements and gives its access key."""
-
-    def make(*statements: dict[str, Any], name: str = "u") -> dict[str, str]:
-        iam = stand.client("iam")
-        iam.create_user(UserName=name)
-        if statements:
-            document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
-            iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=document)
-        key: dict[str, str] = iam.create_access_key(UserName=name)["AccessKey"]
-        return key
-
-    return make
 
 
 def allow(action: str, resource: str = "*", effect: str = "Allow") -> dict[str, str]:

@@ -198,8 +198,15 @@ def test_a_registry_is_not_changed_while_an_operation_lists_it(stand: Any, monke
     stand.client("iam").list_roles()
     stand.client("cognito-identity").list_identity_pools(MaxResults=1)
     stand.client("dynamodb").list_tables()
+    stand.client("sqs").list_queues()
 
-    assert was_free == {"ListThings": False, "ListRoles": False, "ListIdentityPools": False, "ListTables": True}
+    assert was_free == {
+        "ListThings": False,
+        "ListRoles": False,
+        "ListIdentityPools": False,
+        "ListTables": True,
+        "ListQueues": True,
+    }
 
 
 def test_a_batch_of_dynamodb_may_be_as_long_as_aws_takes_it(stand: Any) -> None:
@@ -214,3 +221,54 @@ def test_a_batch_of_dynamodb_may_be_as_long_as_aws_takes_it(stand: Any) -> None:
     items = [{"PutRequest": {"Item": {"k": {"S": str(i)}, "v": {"S": "x" * 390_000}}}} for i in range(25)]
 
     assert dynamodb.batch_write_item(RequestItems={"t": items})["UnprocessedItems"] == {}
+
+
+def test_a_table_is_written_and_read_by_many_at_once(stand: Any) -> None:
+    """The receiver writes rows of a device while tests ask for them: nothing is lost, and no read fails."""
+    dynamodb = stand.client("dynamodb")
+    dynamodb.create_table(
+        TableName="t",
+        KeySchema=[{"AttributeName": "k", "KeyType": "HASH"}, {"AttributeName": "r", "KeyType": "RANGE"}],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in "kr"],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    failures: list[Exception] = []
+
+    def query() -> int:
+        answer = dynamodb.query(
+            TableName="t", KeyConditionExpression="k = :k", ExpressionAttributeValues={":k": {"S": "k"}}
+        )
+        return int(answer["Count"])
+
+    def write(writer: int) -> None:
+        try:
+            for number in range(20):
+                dynamodb.put_item(TableName="t", Item={"k": {"S": "k"}, "r": {"S": f"{writer}-{number}"}})
+                query()
+        except botocore.exceptions.ClientError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (failures, query()) == ([], 200)
+
+
+def test_operations_of_a_table_run_one_at_a_time(stand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not so those of queues, where who waits for a message would keep it from being sent."""
+    plane = stand.control_plane
+    invoke, was_free = plane._backend.invoke, {}
+
+    def invoke_and_look(call: Any, **how: Any) -> Any:
+        lock = plane._lock_of(call.operation.service)
+        was_free[call.operation.name] = not hasattr(lock, "locked") or not lock.locked()
+        return invoke(call, **how)
+
+    monkeypatch.setattr(plane._backend, "invoke", invoke_and_look)
+    stand.client("dynamodb").list_tables()
+    stand.client("sqs").list_queues()
+
+    assert was_free == {"ListTables": False, "ListQueues": True}

@@ -48,7 +48,11 @@ class Child:
             threading.Thread(target=self._answer, daemon=True).start()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.embedded.control", "--config", str(config)],
-            pass_fds=[*fds.values(), *(fd for name, fd in settings.items() if name.endswith("_fd"))],
+            pass_fds=[
+                *fds.values(),
+                *(fd for name, fd in settings.items() if name.endswith("_fd")),
+                *settings.get("listen_fds", ()),
+            ],
             stderr=subprocess.PIPE,
         )
         theirs.close()
@@ -113,6 +117,23 @@ def test_a_control_plane_serves_boto3_until_its_lifeline_closes(start: Any) -> N
     assert child.end() == (0, b"")
 
 
+def test_a_control_plane_accepts_on_sockets_it_was_given(start: Any) -> None:
+    """Who connected before it started is answered; the port it reports is theirs, whatever else it was told."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = listening.getsockname()
+        early = socket.create_connection(address, timeout=30)
+        child = start(listen_fds=[listening.fileno()], port=1, host_addresses=["192.0.2.1"])
+    with early:
+        early.sendall(b"GET /_thingwright/status HTTP/1.1\r\n\r\n")
+        assert early.recv(1000).startswith(b"HTTP/1.1 401 ")
+    assert json.loads(child.report) == {"port": address[1]}
+    child.process.terminate()
+
+    assert child.end() == (0, b"")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=10)
+
+
 def test_a_control_plane_ends_in_order_on_sigterm(start: Any) -> None:
     """Exit code 0, and nothing on its log."""
     child = start()
@@ -158,5 +179,28 @@ def test_a_configuration_is_read_with_its_defaults_and_switches(tmp_path: Path) 
     config = read_config(path)
 
     assert (config.iot_endpoint, config.host_addresses) == ("localhost", ("127.0.0.1", "::1"))
+    assert (config.listen_fds, config.url, config.http_ca_files, config.supervisor_fd) == ((), "", (), None)
+    assert (config.receiver_token, config.receiver_role_name) == ("", "")
     assert config.quirks.http_publish_denied == "401"
     assert "secret'" not in repr(config)
+
+
+def test_a_configuration_says_who_may_get_the_receivers_role(tmp_path: Path) -> None:
+    """Lists become tuples; the token is not printed."""
+    path = tmp_path / "config.json"
+    told = {
+        "listen_fds": [5, 6],
+        "url": "http://127.0.0.1:1",
+        "http_ca_files": ["/a.pem", "/b.pem"],
+        "receiver_token": "s3cret",
+        "receiver_role_name": "receiver-1",
+        "supervisor_fd": 7,
+    }
+    path.write_text(json.dumps({**CONFIG, **told}), encoding="utf-8")
+
+    config = read_config(path)
+
+    assert (config.listen_fds, config.http_ca_files) == ((5, 6), ("/a.pem", "/b.pem"))
+    assert (config.url, config.receiver_token) == ("http://127.0.0.1:1", "s3cret")
+    assert (config.receiver_role_name, config.supervisor_fd) == ("receiver-1", 7)
+    assert "s3cret" not in repr(config)

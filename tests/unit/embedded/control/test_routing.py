@@ -54,7 +54,8 @@ def test_a_rest_call_takes_each_member_from_its_place() -> None:
         ("iot", {"method": "POST", "path": "/policies/p", "body": b"[]"}, "InvalidRequestException"),
         ("iot", {"method": "POST", "path": "/policies/p", "body": b"[" * 100_000}, "SerializationException"),
         ("iot", {"method": "POST", "path": "/policies/p", "body": b'{"policyDocument": 1}'}, "InvalidRequestException"),
-        ("iot", {"method": "POST", "path": "/rules/r", "body": b'{"sql": ""}'}, "NotImplemented"),
+        ("iot", {"method": "POST", "path": "/rules/r", "body": b'{"sql": ""}'}, "InvalidRequestException"),
+        ("iot", {"method": "POST", "path": "/thing-groups/g", "body": b"{}"}, "NotImplemented"),
         ("dynamodb", {"method": "POST", "path": "/"}, "UnknownOperationException"),
         (
             "dynamodb",

@@ -132,6 +132,23 @@ def test_a_server_does_without_a_family_that_the_machine_lacks() -> None:
     server.close()
 
 
+def test_a_server_takes_sockets_that_listen_already() -> None:
+    """Whoever connected before it started is served; with it they are closed."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    address = listening.getsockname()
+    with socket.create_connection(address, timeout=10) as early:
+        early.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        server = HttpServer((), 0, answer=lambda _: HttpResponse(status=204), clock=lambda: 0.0, sockets=(listening,))
+        server.start()
+        assert early.recv(1000).startswith(b"HTTP/1.1 204")
+    assert server.port == address[1]
+    server.close()
+
+    assert listening.fileno() == -1
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=10)
+
+
 def test_a_server_says_that_its_port_is_taken(http: HttpServer) -> None:
     """A port that was asked for is not exchanged for another."""
     with pytest.raises(OSError, match="in use"):
