@@ -27,6 +27,11 @@ class StackOutputs:
         topic_prefix: what a guest's topics begin with, ``public/``.
         telemetry_topic: where devices publish.
         device_policy_name: IoT policy to attach to a device's certificate.
+        rule_name: topic rule that posts readings to the receiver; None, like what follows: the stack has none.
+        destination_arn: HTTP destination of that rule.
+        table_name: DynamoDB table of the readings.
+        receiver_url: base URL of the receiver.
+        dead_letter_queue_url: SQS queue of readings that could not be delivered.
     """
 
     region: str
@@ -39,6 +44,11 @@ class StackOutputs:
     topic_prefix: str
     telemetry_topic: str
     device_policy_name: str
+    rule_name: str | None = None
+    destination_arn: str | None = None
+    table_name: str | None = None
+    receiver_url: str | None = None
+    dead_letter_queue_url: str | None = None
 
     @classmethod
     def parse(cls, outputs: Mapping[str, Any]) -> StackOutputs:
@@ -62,9 +72,30 @@ class StackOutputs:
             values[each.name] = value
         return cls(**values)
 
+    def need(self, name: str) -> str:
+        """Return an output that a stack may lack, for whoever cannot do without.
+
+        Args:
+            name: in Python's spelling, for example ``table_name``.
+
+        Raises:
+            TargetUnavailable: the stack lacks it.
+        """
+        value: str | None = getattr(self, name)
+        if value is None:
+            raise TargetUnavailable(
+                f"The stack has no output {camel_case(name)}: set receiverUrl and iotSecret for the program of "
+                "infra/pulumi and deploy it again, as infra/README.md says."
+            )
+        return value
+
     def to_json(self) -> dict[str, Any]:
-        """Return the outputs by their own names."""
-        return {camel_case(name): value for name, value in asdict(self).items()}
+        """Return the outputs by their own names, without those that the stack lacks.
+
+        None is a value for one alone: for ``caFile`` it means the system's CAs.
+        """
+        told = {name: value for name, value in asdict(self).items() if value is not None or name == "ca_file"}
+        return {camel_case(name): value for name, value in told.items()}
 
 
 def camel_case(name: str) -> str:

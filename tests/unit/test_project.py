@@ -213,6 +213,7 @@ def test_wheel_carries_what_runs_from_it(tmp_path: Path) -> None:
 
     names = zipfile.ZipFile(tmp_path / built.stdout.split()[-1]).namelist()
     needed = {"harness/cli.py", "harness/py.typed", "harness/plugin.py", "receiver/__init__.py"}
+    needed |= {"receiver/__main__.py", "infra/receiver-policy.json"}
     needed |= {f"infra/pulumi/{path.name}" for path in (ROOT / "infra/pulumi").iterdir() if path.is_file()}
     assert sorted(needed - set(names)) == []
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -87,14 +87,15 @@ class Account:
         self._clients.clear()
 
 
-def auto_name(name: str, *, longest: int) -> str:
+def auto_name(name: str, *, longest: int, separator: str = "-") -> str:
     """Return the physical name that Pulumi would give: the logical one and 7 random hexadecimal digits.
 
     Args:
         name: logical name of the resource.
         longest: characters that AWS allows; the logical name is cut to fit.
+        separator: what stands between the two, for types whose names take no hyphen.
     """
-    return f"{name[: longest - 8]}-{secrets.token_hex(4)[:7]}"
+    return f"{name[: longest - 8]}{separator}{secrets.token_hex(4)[:7]}"
 
 
 def _method_name(client: Any, operation: str) -> str:

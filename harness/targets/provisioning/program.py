@@ -25,11 +25,12 @@ from pulumi.runtime.config import set_all_config
 from pulumi.runtime.stack import run_in_stack
 
 from harness.errors import ProvisioningError
+from harness.targets.provisioning.declared import Declared
 from harness.targets.provisioning.invokes import answer_invoke
-from harness.targets.provisioning.resources import Declared, make_resource
+from harness.targets.provisioning.resources import make_resource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.targets.provisioning.account import Account
 
@@ -96,13 +97,24 @@ async def _run(
         settings.set_root_resource(None)  # type: ignore[arg-type] # what a fresh run has
         set_all_config({f"{project}:{name}": value for name, value in config.items()})
         await run_in_stack(lambda: _execute(program))
+        for settle in monitor.unsettled:
+            await loop.run_in_executor(executor, settle)
     except Exception:
         if monitor.failure is not None:
             raise monitor.failure from None
         raise
     finally:
+        await _cancel_others()
         await loop.run_in_executor(executor, _close_thread_loop)
     return monitor.outputs
+
+
+async def _cancel_others() -> None:
+    """End what a program that failed still has under way, so that it makes nothing more."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _execute(program: Path) -> None:
@@ -130,6 +142,7 @@ class _Monitor(mocks.MockMonitor):
         super().__init__(_Provider(account, self))
         self.outputs: dict[str, Any] = {}
         self.failure: ProvisioningError | None = None
+        self.unsettled: list[Callable[[], None]] = []
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 - Pulumi's name
         if request.urn.split("::")[-2] == "pulumi:pulumi:Stack":
@@ -154,6 +167,8 @@ class _Provider(mocks.Mocks):
         except ProvisioningError as error:
             self._monitor.failure = self._monitor.failure or error
             raise
+        if made.settle is not None:
+            self._monitor.unsettled.append(made.settle)
         return made.id, {**inputs, **made.outputs}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:

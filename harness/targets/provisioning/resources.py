@@ -1,68 +1,25 @@
 """The resource types that a program may declare, each with the function that makes one.
 
+Those of identity are made here, `storage_resources` and `rule_resources` make the others.
+
 An input that a function does not use is refused, like a type that is not in the table: nothing is left out in silence.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from harness.errors import ProvisioningError
 from harness.targets.provisioning.account import auto_name
+from harness.targets.provisioning.declared import Declared, Made, ResourceType
+from harness.targets.provisioning.rule_resources import RULE_TYPES
+from harness.targets.provisioning.storage_resources import STORAGE_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from harness.targets.provisioning.account import Account
-
-
-class Made(NamedTuple):
-    """A resource that was made.
-
-    Args:
-        id: what Pulumi calls its id.
-        outputs: properties beyond the inputs, by their names in Pulumi's schema.
-    """
-
-    id: str
-    outputs: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
-    """A resource as the program declares it.
-
-    Args:
-        type: type token, for example ``aws:iam/role:Role``.
-        name: logical name.
-        inputs: by their names in Pulumi's schema.
-    """
-
-    type: str
-    name: str
-    inputs: Mapping[str, Any]
-
-    @property
-    def subject(self) -> str:
-        """The resource as errors name it."""
-        return f"{self.type} {self.name}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceType:
-    """How resources of one type are made.
-
-    Args:
-        make: makes one.
-        inputs: names of the inputs that ``make`` uses.
-        services: boto3's names of the services it calls.
-    """
-
-    make: Callable[[Account, Declared], Made]
-    inputs: frozenset[str]
-    services: tuple[str, ...]
 
 
 def make_resource(account: Account, declared: Declared, *, existing_id: str | None = None) -> Made:
@@ -84,11 +41,7 @@ def make_resource(account: Account, declared: Declared, *, existing_id: str | No
             declared.subject,
             reason=f"this type needs the Pulumi CLI; supported without it are {', '.join(sorted(RESOURCE_TYPES))}",
         )
-    if unknown := sorted(set(declared.inputs) - kind.inputs):
-        raise ProvisioningError(
-            declared.subject,
-            reason=f"input {', '.join(unknown)} is not supported; supported are {', '.join(sorted(kind.inputs))}",
-        )
+    declared.accept_only(kind.inputs)
     return kind.make(account, declared)
 
 
@@ -189,6 +142,8 @@ RESOURCE_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
             inputs=frozenset({"name", "policy"}),
             services=("iot",),
         ),
+        **STORAGE_TYPES,
+        **RULE_TYPES,
     }
 )
 """Type token to how it is made."""

@@ -1,68 +1,17 @@
-"""The stack that users deploy: who may do what, and that its outputs are what the schema promises."""
+"""The stack that users deploy: who may broadcast and report, and that its outputs are what the schema promises."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from harness.targets.embedded import DEFAULT_STACK
 from harness.targets.outputs import StackOutputs, camel_case
-from harness.targets.provisioning.program import deploy
 
 INFRA = Path(__file__).resolve().parents[3] / "infra"
-
-
-class RecordingAccount:
-    """Answers as AWS does and keeps the parameters of every call by its operation."""
-
-    region = "eu-central-1"
-
-    def __init__(self) -> None:
-        self.calls: dict[str, dict[str, Any]] = {}
-        self.order: list[str] = []
-
-    def call(self, _subject: str, _service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Answer any call with all that any answer holds."""
-        self.calls[operation] = {name: value for name, value in parameters.items() if value is not None}
-        self.order.append(operation)
-        name = parameters.get("RoleName") or parameters.get("policyName")
-        return {
-            "IdentityPoolId": "eu-central-1:00000000-0000-4000-8000-000000000001",
-            "Role": {"RoleName": name, "Arn": f"arn:aws:iam::123456789012:role/{name}", "RoleId": "AROA1"},
-            "policyName": name,
-            "policyArn": f"arn:aws:iot:eu-central-1:123456789012:policy/{name}",
-            "policyVersionId": "1",
-            "endpointAddress": "localhost" if self.region != "us-east-1" else "abc-ats.iot.us-east-1.amazonaws.com",
-            "Account": "123456789012",
-            "Arn": "arn:aws:iam::123456789012:root",
-            "UserId": "123456789012",
-        }
-
-
-LOCAL = {"iotMqttsPort": "40003", "iotWssPort": "40002", "caFile": "/somewhere/ca.pem"}
-
-
-@pytest.fixture(scope="module")
-def deployed() -> tuple[RecordingAccount, dict[str, Any]]:
-    """The stack as the stand-in gets it."""
-    account = RecordingAccount()
-    return account, deploy(DEFAULT_STACK, account=account, stack="embedded", config=LOCAL)  # type: ignore[arg-type] # plays one
-
-
-@pytest.fixture
-def account(deployed: tuple[RecordingAccount, dict[str, Any]]) -> RecordingAccount:
-    """What was asked of AWS."""
-    return deployed[0]
-
-
-@pytest.fixture
-def outputs(deployed: tuple[RecordingAccount, dict[str, Any]]) -> dict[str, Any]:
-    """What the stack tells of itself."""
-    return deployed[1]
 
 
 def statements(document: str) -> list[tuple[str, tuple[str, ...], str]]:
@@ -83,27 +32,28 @@ def statements(document: str) -> list[tuple[str, tuple[str, ...], str]]:
     return found
 
 
-def test_a_guest_may_broadcast_below_public_and_nothing_else(account: RecordingAccount) -> None:
+def test_a_guest_may_broadcast_below_public_and_nothing_else(account: Any) -> None:
     """The whole of the guest policy, word by word: retained messages are not in it."""
-    assert statements(account.calls["PutRolePolicy"]["PolicyDocument"]) == [
+    assert statements(account.asked("PutRolePolicy", of="guest")["PolicyDocument"]) == [
         ("Allow", ("iot:Connect",), "client/public-*"),
         ("Allow", ("iot:Publish", "iot:Receive"), "topic/public/*"),
         ("Allow", ("iot:Subscribe",), "topicfilter/public/*"),
     ]
-    assert account.calls["PutRolePolicy"]["RoleName"] == account.calls["CreateRole"]["RoleName"]
+    role_name = account.asked("CreateRole", of="guest")["RoleName"]
+    assert account.asked("PutRolePolicy", of="guest")["RoleName"] == role_name
 
 
-def test_a_device_may_be_itself_and_report(account: RecordingAccount) -> None:
+def test_a_device_may_be_itself_and_report(account: Any) -> None:
     """The whole of the device policy: it neither listens nor retains."""
-    assert statements(account.calls["CreatePolicy"]["policyDocument"]) == [
+    assert statements(account.asked("CreatePolicy")["policyDocument"]) == [
         ("Allow", ("iot:Connect",), "client/${iot:Connection.Thing.ThingName}"),
         ("Allow", ("iot:Publish",), "topic/things/telemetry"),
     ]
 
 
-def test_the_guest_role_is_for_guests_of_this_pool(account: RecordingAccount, outputs: dict[str, Any]) -> None:
+def test_the_guest_role_is_for_guests_of_this_pool(account: Any, outputs: dict[str, Any]) -> None:
     """Cognito may assume it, for this pool and for identities without a login."""
-    (statement,) = json.loads(account.calls["CreateRole"]["AssumeRolePolicyDocument"])["Statement"]
+    (statement,) = json.loads(account.asked("CreateRole", of="guest")["AssumeRolePolicyDocument"])["Statement"]
     assert statement == {
         "Effect": "Allow",
         "Principal": {"Federated": "cognito-identity.amazonaws.com"},
@@ -115,35 +65,34 @@ def test_the_guest_role_is_for_guests_of_this_pool(account: RecordingAccount, ou
     }
 
 
-def test_the_pool_admits_guests_by_the_enhanced_flow_alone(account: RecordingAccount) -> None:
+def test_the_pool_admits_guests_by_the_enhanced_flow_alone(account: Any) -> None:
     """The classic flow would give credentials that AWS does not scope down."""
-    assert account.calls["CreateIdentityPool"] == {
+    assert account.asked("CreateIdentityPool") == {
         "IdentityPoolName": "thingwright-embedded-guests",
         "AllowUnauthenticatedIdentities": True,
         "AllowClassicFlow": False,
     }
 
 
-def test_the_pool_gets_its_role_when_the_role_has_its_policy(
-    account: RecordingAccount, outputs: dict[str, Any]
-) -> None:
+def test_the_pool_gets_its_role_when_the_role_has_its_policy(account: Any, outputs: dict[str, Any]) -> None:
     """Whoever gets credentials gets the permissions with them."""
-    assert account.calls["SetIdentityPoolRoles"] == {
+    role_name = account.asked("CreateRole", of="guest")["RoleName"]
+    assert account.asked("SetIdentityPoolRoles") == {
         "IdentityPoolId": outputs["identityPoolId"],
-        "Roles": {"unauthenticated": f"arn:aws:iam::123456789012:role/{account.calls['CreateRole']['RoleName']}"},
+        "Roles": {"unauthenticated": f"arn:aws:iam::123456789012:role/{role_name}"},
     }
-    assert account.order.index("PutRolePolicy") < account.order.index("SetIdentityPoolRoles")
+    assert account.place("PutRolePolicy", of="guest") < account.place("SetIdentityPoolRoles")
 
 
-def test_resources_have_names_of_their_own(account: RecordingAccount) -> None:
+def test_resources_have_names_of_their_own(account: Any) -> None:
     """Two stacks fit into one account."""
-    assert re.fullmatch(r"guest-[0-9a-f]{7}", account.calls["CreateRole"]["RoleName"])
-    assert re.fullmatch(r"device-[0-9a-f]{7}", account.calls["CreatePolicy"]["policyName"])
+    assert re.fullmatch(r"guest-[0-9a-f]{7}", account.asked("CreateRole", of="guest")["RoleName"])
+    assert re.fullmatch(r"device-[0-9a-f]{7}", account.asked("CreatePolicy")["policyName"])
 
 
-def test_the_stack_asks_for_the_data_endpoint(account: RecordingAccount) -> None:
+def test_the_stack_asks_for_the_data_endpoint(account: Any) -> None:
     """The endpoint type whose certificate browsers and SDKs trust."""
-    assert account.calls["DescribeEndpoint"] == {"endpointType": "iot:Data-ATS"}
+    assert account.asked("DescribeEndpoint") == {"endpointType": "iot:Data-ATS"}
 
 
 def test_the_outputs_are_what_the_schema_promises(outputs: dict[str, Any]) -> None:
@@ -163,7 +112,10 @@ def test_the_schema_and_the_harness_know_the_same_names(outputs: dict[str, Any])
     schema = json.loads((INFRA / "outputs.schema.json").read_text("utf-8"))
     fields = {camel_case(name) for name in StackOutputs.__dataclass_fields__}
     assert fields <= set(schema["properties"])
-    assert fields - {"caFile"} == set(schema["required"])
+    required = {
+        camel_case(name) for name, field in StackOutputs.__dataclass_fields__.items() if field.default is MISSING
+    }
+    assert required == set(schema["required"])
     assert StackOutputs.parse(outputs).to_json() == outputs
 
 
@@ -177,11 +129,9 @@ def test_local_ports_and_ca_are_inputs(outputs: dict[str, Any]) -> None:
     )
 
 
-def test_without_inputs_the_stack_is_awss_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_inputs_the_stack_is_awss_own(make_account: Any) -> None:
     """AWS's ports, and the system's CAs."""
-    monkeypatch.setattr(RecordingAccount, "region", "us-east-1")
-
-    outputs = deploy(DEFAULT_STACK, account=RecordingAccount(), stack="prod", config={})  # type: ignore[arg-type] # plays one
+    outputs = make_account("us-east-1").deploy("prod")
 
     assert "caFile" not in outputs
     assert outputs["iotMqttsPort"] == 8883

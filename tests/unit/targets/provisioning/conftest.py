@@ -21,6 +21,9 @@ class FakeAccount:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, str, dict[str, Any]]] = []
         self.refuses = ""
+        self.table_states = ["ACTIVE"]
+        self.destination_states = ["ENABLED"]
+        self.status_reason: str | None = None
 
     def call(self, subject: str, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """Answer one AWS call."""
@@ -28,12 +31,41 @@ class FakeAccount:
         self.calls.append((subject, service, operation, given))
         if operation == self.refuses:
             raise ProvisioningError(subject, call=f"{service}:{operation}", reason="Denied: no", request_id="r-7")
+        if operation in ("CreateTable", "DescribeTable"):
+            return self._table(operation, given["TableName"])
+        if operation.endswith("TopicRuleDestination"):
+            return self._destination()
         return self._answers(given)[operation]
 
     def asked(self, operation: str) -> dict[str, Any]:
         """Return the parameters of the one call of an operation."""
         (parameters,) = (each[3] for each in self.calls if each[2] == operation)
         return parameters
+
+    def operations(self) -> list[str]:
+        """Return the operations that were asked for, in order."""
+        return [each[2] for each in self.calls]
+
+    def _table(self, operation: str, name: str) -> dict[str, Any]:
+        table = {
+            "TableName": name,
+            "TableArn": f"arn:aws:dynamodb:eu-central-1:123456789012:table/{name}",
+            "TableStatus": self.table_states.pop(0) if len(self.table_states) > 1 else self.table_states[0],
+        }
+        return {"TableDescription" if operation == "CreateTable" else "Table": table}
+
+    def _destination(self) -> dict[str, Any]:
+        states = self.destination_states
+        destination = {
+            "arn": "arn:aws:iot:eu-central-1:123456789012:ruledestination/http/1",
+            "status": states.pop(0) if len(states) > 1 else states[0],
+        }
+        return {
+            "topicRuleDestination": {
+                **destination,
+                **({"statusReason": self.status_reason} if self.status_reason else {}),
+            }
+        }
 
     def _answers(self, given: dict[str, Any]) -> dict[str, dict[str, Any]]:
         role, policy = given.get("RoleName"), given.get("policyName")
@@ -49,6 +81,11 @@ class FakeAccount:
                 "policyArn": f"arn:aws:iot:eu-central-1:123456789012:policy/{policy}",
                 "policyVersionId": "1",
             },
+            "UpdateTimeToLive": {},
+            "CreateQueue": {"QueueUrl": f"http://127.0.0.1:9/123456789012/{given.get('QueueName')}"},
+            "GetQueueAttributes": {"Attributes": {"QueueArn": "arn:aws:sqs:eu-central-1:123456789012:q"}},
+            "CreateTopicRule": {},
+            "GetTopicRule": {"ruleArn": f"arn:aws:iot:eu-central-1:123456789012:rule/{given.get('ruleName')}"},
             "DescribeEndpoint": {"endpointAddress": "localhost"},
             "GetCallerIdentity": {
                 "Account": "123456789012",

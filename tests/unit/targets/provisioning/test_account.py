@@ -146,3 +146,4 @@ def test_names_end_with_seven_digits_and_fit() -> None:
     assert re.fullmatch(r"guest-[0-9a-f]{7}", auto_name("guest", longest=64))
     assert re.fullmatch(r"g{56}-[0-9a-f]{7}", auto_name("g" * 100, longest=64))
     assert auto_name("guest", longest=64) != auto_name("guest", longest=64)
+    assert re.fullmatch(r"telemetry_[0-9a-f]{7}", auto_name("telemetry", longest=128, separator="_"))

@@ -83,6 +83,33 @@ def test_secrets_arrive_bare(account: Any, make_program: MakeProgram) -> None:
     assert account.asked("CreatePolicy")["policyDocument"] == '{"a": 1}'
 
 
+DESTINATION_AND_POLICY = (
+    "import pulumi, pulumi_aws as aws\n"
+    "aws.cloudcontrol.Resource('receiver', type_name='AWS::IoT::TopicRuleDestination',\n"
+    '    desired_state=\'{"HttpUrlProperties": {"ConfirmationUrl": "https://localhost:1"}}\')\n'
+    "aws.iot.Policy('device', policy='{}')\n"
+    "pulumi.export('a', 1)\n"
+)
+
+
+def test_what_takes_its_time_is_awaited_at_the_end(account: Any, make_program: MakeProgram) -> None:
+    """While AWS is at it, the other resources are made."""
+    account.destination_states = ["IN_PROGRESS", "IN_PROGRESS", "ENABLED"]
+
+    assert run(make_program(DESTINATION_AND_POLICY), account) == {"a": 1}
+
+    made = ["CreateTopicRuleDestination", "CreatePolicy"]
+    assert account.operations() == [*made, "GetTopicRuleDestination", "GetTopicRuleDestination"]
+
+
+def test_what_does_not_come_to_an_end_fails_the_deployment(account: Any, make_program: MakeProgram) -> None:
+    """With the error of the resource that was awaited."""
+    account.destination_states = ["IN_PROGRESS", "ERROR"]
+
+    with pytest.raises(ProvisioningError, match=r"Resource receiver .*its status is ERROR"):
+        run(make_program(DESTINATION_AND_POLICY), account)
+
+
 def test_a_component_groups_and_is_not_made(account: Any, make_program: MakeProgram) -> None:
     """Only resources of a provider lead to AWS calls."""
     program = make_program(
@@ -178,6 +205,25 @@ def test_a_program_that_fails_is_named(source: str, told: str, account: Any, mak
         run(program, account)
 
     assert str(program) in caught.value.resource
+
+
+def test_a_program_that_fails_makes_nothing_more(account: Any, make_program: MakeProgram) -> None:
+    """What does not depend on the failed value is not made either, once the failure is known; no loop is left open."""
+    program = make_program(
+        "import pulumi, pulumi_aws as aws\n"
+        "role = aws.iam.Role('first', assume_role_policy='{}')\n"
+        "def fail(name):\n"
+        "    raise ValueError('not this name')\n"
+        "pulumi.export('name', role.name.apply(fail))\n"
+        "for number in range(20):\n"
+        "    role = aws.iam.Role(f'further-{number}', assume_role_policy=role.arn)\n"
+    )
+
+    with pytest.raises(ProvisioningError, match=r"(?s)ValueError.*not this name"):
+        run(program, account)
+
+    assert 0 < len(account.calls) < 21
+    assert "pulumi-program" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_a_program_runs_again_after_a_failure(account: Any, make_program: MakeProgram) -> None:
