@@ -110,14 +110,16 @@ def topics(request: pytest.FixtureRequest, environment: Environment, stack: Stac
     return Topics(environment.names.topic_prefix(stack.topic_prefix, hint), telemetry=stack.telemetry_topic)
 
 
-@pytest.fixture
-def faults(request: pytest.FixtureRequest, environment: Environment) -> Faults:
-    """Makes credentials expire and connections break; needs the capability FAULTS."""
+@pytest_asyncio.fixture
+async def faults(request: pytest.FixtureRequest, environment: Environment) -> AsyncIterator[Faults]:
+    """Makes credentials expire, connections break, AWS calls fail and receivers die; needs the capability FAULTS."""
     _run(request).require(request.node, Capability.FAULTS)
     from harness.clients.admin import AdminApi  # noqa: PLC0415 - clients are imported by the tests that use them
     from harness.clients.faults import Faults  # noqa: PLC0415 - the same
 
-    return Faults(AdminApi(environment.admin_url or "", environment.admin_token or ""))
+    made = Faults(AdminApi(environment.admin_url or "", environment.admin_token or ""))
+    yield made
+    await made.clear()
 
 
 @pytest.fixture(scope="session")
@@ -143,7 +145,7 @@ def guest_factory(
 @pytest_asyncio.fixture
 async def make_broadcast_client(guest_factory: Guests) -> AsyncIterator[MakeBroadcastClient]:
     """Makes one broadcast client, on request with wrong keys or a wrong signature; stopped after the test."""
-    from harness.clients.broadcast import connect_all, stop_all  # noqa: PLC0415 - 0.1 s, not for tests without clients
+    from harness.clients.crowd import connect_all, stop_all  # noqa: PLC0415 - 0.1 s, not for tests without clients
 
     made: list[BroadcastClient] = []
     loop = asyncio.get_running_loop()
@@ -173,7 +175,7 @@ async def make_broadcast_clients(
     request: pytest.FixtureRequest, guest_factory: Guests
 ) -> AsyncIterator[MakeBroadcastClients]:
     """Makes many broadcast clients, ``--clients`` unless told how many, connected at once; stopped after the test."""
-    from harness.clients.broadcast import connect_all, stop_all  # noqa: PLC0415 - 0.1 s, not for tests without clients
+    from harness.clients.crowd import connect_all, stop_all  # noqa: PLC0415 - 0.1 s, not for tests without clients
 
     made: list[BroadcastClient] = []
     loop = asyncio.get_running_loop()

@@ -4,8 +4,8 @@ The plugin is loaded into every pytest run of the environment it is installed in
 a suite asks for a target: by ``--target``, by HARNESS_TARGET or by the ini option ``iot_target``. Only then are the
 fixtures registered; their names are ordinary words that belong to everybody else's suites otherwise.
 
-For the same reason ``--target`` and ``--clients`` are added after the conftest files had their say: a suite that has
-such options of its own keeps them, and asks by the other two ways.
+For the same reason ``--target``, ``--clients`` and ``--devices`` are added after the conftest files had their say: a
+suite that has such options of its own keeps them, and asks by the other two ways.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings = read_settings(config, os.environ)
     if settings is None:
         return
-    from harness import fixtures  # noqa: PLC0415 - nothing of this is imported for suites that ask for no target
+    # Nothing of this is imported for suites that ask for no target.
+    from harness import device_fixtures, fixtures, telemetry_fixtures  # noqa: PLC0415 - see above
     from harness.errors import SettingsError, TargetUnavailable  # noqa: PLC0415 - the same
     from harness.run import NAME, Run  # noqa: PLC0415 - the same
 
@@ -85,7 +86,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except (SettingsError, TargetUnavailable) as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(run, NAME)
-    config.pluginmanager.register(fixtures, fixtures.__name__)
+    for module in (fixtures, device_fixtures, telemetry_fixtures):
+        config.pluginmanager.register(module, module.__name__)
 
 
 def read_settings(config: pytest.Config, environment: Mapping[str, str]) -> RunSettings | None:
@@ -119,6 +121,7 @@ def read_settings(config: pytest.Config, environment: Mapping[str, str]) -> RunS
     return RunSettings(
         target=target,
         clients=config.getoption("thingwright_clients", 3),
+        devices=config.getoption("thingwright_devices", 2),
         ready_file=config.invocation_params.dir / ready_file if ready_file and target == "endpoint" else None,
         stack=base / stack if stack else None,
     )
@@ -160,6 +163,12 @@ def _add_common_options(parser: pytest.Parser) -> None:
             "type": int,
             "default": 3,
             "help": "how many broadcast clients make_broadcast_clients() makes where a test does not say (default: 3)",
+        },
+        "--devices": {
+            "metavar": "N",
+            "type": int,
+            "default": 2,
+            "help": "how many devices make_devices() makes where a test does not say (default: 2)",
         },
     }
     group = _group(parser)

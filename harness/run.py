@@ -39,12 +39,14 @@ class RunSettings:
     Args:
         target: one of `harness.targets.registry.TARGETS`.
         clients: how many broadcast clients are made where a test does not say.
+        devices: how many devices are made where a test does not say.
         ready_file: for the ``endpoint`` target.
         stack: folder of another Pulumi program for the ``embedded`` target.
     """
 
     target: str
     clients: int
+    devices: int = 2
     ready_file: Path | None = None
     stack: Path | None = None
 
@@ -57,8 +59,9 @@ class RunSettings:
         """
         if self.target not in TARGETS:
             raise SettingsError("target", self.target, f"the targets are {', '.join(TARGETS)}")
-        if self.clients < 1:
-            raise SettingsError("--clients", self.clients, "at least 1")
+        for option, count in (("--clients", self.clients), ("--devices", self.devices)):
+            if count < 1:
+                raise SettingsError(option, count, "at least 1")
         if self.target == "endpoint":
             if self.ready_file is None:
                 raise TargetUnavailable(
@@ -135,7 +138,9 @@ class Run:
 
     def pytest_report_header(self) -> str:
         """Say what the run is about."""
-        return f"thingwright: target {self.settings.target}, {self.settings.clients} clients where a test does not say"
+        settings = self.settings
+        crowd = f"{settings.clients} clients and {settings.devices} devices"
+        return f"thingwright: target {settings.target}, {crowd} where a test does not say"
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Refuse behaviour markers that name no source."""

@@ -37,6 +37,10 @@ class AdminApi:
         answer: dict[str, Any] = loads(self._request("POST", path, body=body) or b"{}")
         return answer
 
+    def delete(self, path: str, **query: object) -> None:
+        """Delete what is at a path below the base URL."""
+        self._request("DELETE", path, query=query)
+
     def _request(
         self, method: str, path: str, *, query: dict[str, object] | None = None, body: dict[str, Any] | None = None
     ) -> bytes:

@@ -4,44 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from awscrt import mqtt5
-
-from harness.clients.connection import Connection, Ended, NativeClient, stopped
-from harness.clients.handover import Handover
-from harness.clients.inbox import Delivery, Inbox
-from harness.clients.message import Message, as_payload
-from harness.clients.refusal import FIRST_FAILURE, Action, Refusal, how_refused
+from harness.clients.actor import Actor
+from harness.clients.refusal import how_refused
 from harness.clients.signing import HandshakeSigner, Signature
 from harness.clients.tls import shared_context
-from harness.clients.waiting import PATIENCE, STOP_WITHIN
-from harness.errors import (
-    ConnectionRefused,
-    ExpectationError,
-    HarnessError,
-    OperationRefused,
-    TargetUnavailable,
-    TeardownError,
-)
+from harness.clients.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterable
+    from awscrt import io, mqtt5
 
+    from harness.clients.connection import Ended
     from harness.clients.credentials import CredentialSource, TemporaryCredentials
-    from harness.clients.message import Payload
+    from harness.clients.handover import Handover
     from harness.clients.refusal import How
     from harness.clients.trace import Trace
 
 CLIENT_ID_PREFIX: Final = "public-"
-_AWS_LIMITS: Final = mqtt5.ExtendedValidationAndFlowControlOptions.AWS_IOT_CORE_DEFAULTS
-"""Among them: at most 100 publishes a second from one connection."""
-_RECONNECT_AFTER_MS: Final = 1_000
-"""AWS accepts one connection attempt a second from a client id."""
-_RECONNECT_AT_LATEST_MS: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +49,7 @@ class WssEndpoint:
         return cls(host=parts.hostname or "", port=parts.port or 443, region=region, ca_file=ca_file)
 
 
-class BroadcastClient:
+class BroadcastClient(Actor):
     """A guest: connects, subscribes, publishes, and remembers what it heard.
 
     It reconnects by itself when its connection breaks, with fresh credentials when the broker refuses the old ones, and
@@ -84,6 +66,8 @@ class BroadcastClient:
         has_metrics: whether to name the SDK in the user name, as AWS's builders do.
     """
 
+    endpoint: WssEndpoint
+
     def __init__(
         self,
         *,
@@ -96,34 +80,16 @@ class BroadcastClient:
         handover: Handover | None = None,
         has_metrics: bool = True,
     ) -> None:
-        self.client_id = client_id or make_client_id()
-        self.endpoint = endpoint
-        self.inbox = Inbox(self.client_id, patience=patience, trace=trace)
+        super().__init__(
+            client_id=client_id or make_client_id(),
+            endpoint=endpoint,
+            patience=patience,
+            trace=trace,
+            handover=handover,
+            has_metrics=has_metrics,
+        )
         self._credentials = credentials
         self._signer = HandshakeSigner(source=credentials, region=endpoint.region, signature=Signature(signature))
-        self._patience = patience
-        self._trace = trace
-        self._handover = handover
-        self._has_metrics = has_metrics
-        self._connection: Connection | None = None
-        self._subscriptions: dict[str, int] = {}
-        self._restored = 0
-        self._not_restored = ""
-        self._restoring: set[asyncio.Task[None]] = set()
-
-    def __repr__(self) -> str:
-        return f"BroadcastClient({self.client_id!r})"
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.connect()
-        except BaseException:
-            await self.has_stopped()  # whether or not it did: why it could not enter is what there is to tell
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
 
     @property
     def credentials(self) -> TemporaryCredentials | None:
@@ -135,24 +101,6 @@ class BroadcastClient:
         """Access key of its last handshake, None before the first and when it does not sign."""
         return self._signer.used.access_key_id if self._signer.used else None
 
-    @property
-    def connections(self) -> int:
-        """How often it has been connected so far, the present connection included."""
-        return self._connection.ups if self._connection else 0
-
-    def condition(self) -> str:
-        """Say in a few words whether it is connected and what it listens to."""
-        connection = self._connection
-        if connection is None:
-            return "is not connected"
-        listens = f"listens to {', '.join(self._subscriptions)}" if self._subscriptions else "has not subscribed"
-        if connection.is_up:
-            again = f" for the {connection.ups}. time" if connection.ups > 1 else ""
-            if self._not_restored:
-                return f"is connected{again}, could not subscribe again to {self._not_restored}"
-            return f"is connected{again}, {listens}"
-        return f"lost its connection ({connection.ended or 'it was stopped'}), {listens}"
-
     async def connect(self) -> None:
         """Get credentials, connect and wait for the CONNACK.
 
@@ -163,300 +111,22 @@ class BroadcastClient:
             botocore.exceptions.ClientError: there are no credentials for this guest.
         """
         __tracebackhide__ = True
-        if (refusal := await self._try_connect()) is not None:
-            await self.has_stopped()  # whether or not it did: the refusal is what there is to tell
-            raise ConnectionRefused(self.client_id, how=refusal.how, because=refusal.because)
+        await super().connect()
 
-    async def subscribe(self, topic_filter: str, *, qos: int = 1) -> None:
-        """Subscribe and wait for the SUBACK.
-
-        Args:
-            topic_filter: topic name, ``+`` and ``#`` allowed.
-            qos: highest quality of service for deliveries, 0 or 1.
-
-        Raises:
-            OperationRefused: it was not granted; says how and, where known, why.
-            ExpectationError: the broker did not answer in time.
-        """
-        __tracebackhide__ = True
-        if (refusal := await self._try_subscribe(topic_filter, qos=qos)) is not None:
-            raise self._refused(refusal)
-
-    async def unsubscribe(self, topic_filter: str) -> None:
-        """Unsubscribe and wait for the UNSUBACK.
-
-        Raises:
-            HarnessError: the broker did not accept it.
-            ExpectationError: the broker did not answer in time.
-        """
-        __tracebackhide__ = True
-        outcome = await self._answer(
-            self._up().unsubscribe(topic_filter, within=self._patience), f"an UNSUBACK for {topic_filter!r}"
-        )
-        if isinstance(outcome, Ended) or outcome >= FIRST_FAILURE:
-            raise HarnessError(f"{self.client_id} could not unsubscribe from {topic_filter!r}: {outcome}")
-        self._subscriptions.pop(topic_filter, None)
-
-    async def publish(self, topic: str, payload: Payload, *, qos: int = 1, retain: bool = False) -> Message:
-        """Publish; at QoS 1 return once the broker has acknowledged it.
-
-        Args:
-            topic: topic name.
-            payload: text, bytes, or a value to be sent as JSON.
-            qos: 0 or 1.
-            retain: have the broker keep it for later subscribers.
-
-        Raises:
-            OperationRefused: the broker did not take it; says how and, where known, why.
-            ExpectationError: the broker did not answer in time.
-        """
-        __tracebackhide__ = True
-        outcome = await self._try_publish(topic, payload, qos=qos, retain=retain)
-        if isinstance(outcome, Refusal):
-            raise self._refused(outcome)
-        return outcome
-
-    async def expect_refusal(
-        self,
-        *,
-        connect: bool = False,
-        subscribe: str | None = None,
-        publish: str | None = None,
-        payload: Payload = "refuse me",
-        qos: int = 1,
-        retain: bool = False,
-    ) -> Refusal:
-        """Try one thing that has to be refused.
-
-        Args:
-            connect: try to connect.
-            subscribe: topic filter to subscribe to.
-            publish: topic name to publish to.
-            payload: what to publish.
-            qos: quality of service to publish or subscribe with; a QoS 0 publish is refused by a closed connection.
-            retain: publish a message for the broker to keep.
-
-        Returns:
-            What was tried, how it was refused and, where known, why.
-
-        Raises:
-            ExpectationError: it was granted, or the broker did not answer in time.
-            ValueError: not exactly one thing to try.
-        """
-        __tracebackhide__ = True
-        if (connect, subscribe is not None, publish is not None).count(True) != 1:
-            raise ValueError("expect_refusal takes exactly one of connect=True, subscribe=… and publish=…")
-        outcome: Refusal | Message | None
-        if subscribe is not None:
-            tried, outcome = f"subscribe to {subscribe!r}", await self._try_subscribe(subscribe, qos=qos)
-        elif publish is not None:
-            tried, outcome = (
-                f"publish to {publish!r}",
-                await self._try_publish(publish, payload, qos=qos, retain=retain, awaits_end=True),
-            )
-        else:
-            tried, outcome = "connect", await self._try_connect()
-            if outcome is not None:
-                await self.stop()
-        if isinstance(outcome, Refusal):
-            return outcome
-        raise ExpectationError(
-            f"{self.client_id} was to be refused to {tried}, and was allowed to",
-            trace=await self._trace.tail(client_ids=[self.client_id]) if self._trace else (),
-        )
-
-    @asynccontextmanager
-    async def expect_reconnect(self) -> AsyncIterator[None]:
-        """Expect that the connection breaks within the block; leave it when it is back with all its subscriptions.
-
-        Raises:
-            ExpectationError: it is not back in time.
-        """
-        __tracebackhide__ = True
-        before = self._up().ups
-        yield
-        try:
-            await self._up().changes.until(lambda: self._restored > before or None, within=self._patience)
-        except TimeoutError:
-            raise ExpectationError(
-                f"{self.client_id} was to be connected again within {self._patience:g} s; it {self.condition()}",
-                trace=await self._trace.tail(client_ids=[self.client_id]) if self._trace else (),
-            ) from None
-
-    async def stop(self) -> None:
-        """Disconnect for good; without effect when that has happened.
-
-        Raises:
-            TeardownError: it does not stop.
-        """
-        if not await self.has_stopped():
-            raise TeardownError([self.client_id], remedy=f"it did not stop within {STOP_WITHIN:g} s")
-
-    async def has_stopped(self) -> bool:
-        """Disconnect for good and tell whether that worked."""
-        for task in self._restoring:
-            task.cancel()
-        has_stopped = await stopped(self._connection, within=STOP_WITHIN)
-        self.inbox.close()
-        return has_stopped
-
-    async def _try_connect(self) -> Refusal | None:
-        if self._connection is not None:
-            raise HarnessError(f"{self.client_id} connects once; make another client")
+    async def _prepare(self) -> None:
         if self._signer.signature is not Signature.MISSING:
             await asyncio.to_thread(self._credentials.get)  # an error of Cognito's reaches the test as it is
-        self._handover = self._handover or Handover()
-        self._connection = Connection(
-            self._options(),
-            handover=self._handover,
-            on_message=self._deliver,
-            on_up=self._came_up,
-            on_down=self._went_down,
-            make_client=self._make_native,
-        )
-        try:
-            ended = await self._connection.start(within=self._patience)
-        except TimeoutError:
-            ended = Ended(error_name=f"no answer within {self._patience:g} s")
-        if ended is None:
-            return None
-        if (how := how_refused(ended.error_name)) is None:
-            await self.has_stopped()  # whether or not it did: the endpoint is what there is to tell of
-            raise TargetUnavailable(f"{self.client_id} cannot reach {self.endpoint.host}:{self.endpoint.port}: {ended}")
-        because = None
-        if self._trace is not None:
-            because = await self._trace.why_connection_refused(
-                client_id=self.client_id, how=how, access_key_id=self.access_key_id
-            )
-        return Refusal(action="iot:Connect", resource=self.client_id, how=how, because=because)
 
-    async def _try_subscribe(self, topic_filter: str, *, qos: int) -> Refusal | None:
-        __tracebackhide__ = True
-        outcome = await self._answer(
-            self._up().subscribe(topic_filter, qos=qos, within=self._patience), f"a SUBACK for {topic_filter!r}"
-        )
-        if isinstance(outcome, int) and outcome < FIRST_FAILURE:
-            self._subscriptions[topic_filter] = qos
-            return None
-        return await self._refusal("iot:Subscribe", topic_filter, outcome, acknowledgement="suback")
-
-    async def _try_publish(
-        self, topic: str, payload: Payload, *, qos: int, retain: bool = False, awaits_end: bool = False
-    ) -> Message | Refusal:
-        __tracebackhide__ = True
-        connection = self._up()
-        downs = connection.downs
-        message = Message(
-            topic, as_payload(payload), qos=qos, sender=self.client_id, patience=self._patience, trace=self._trace
-        )
-        packet = mqtt5.PublishPacket(topic=topic, payload=message.payload, qos=mqtt5.QoS(qos), retain=retain)
-        outcome = await self._answer(
-            connection.publish(packet, within=self._patience),
-            f"a PUBACK for {topic!r}" if qos else f"a connection to publish to {topic!r}",
-        )
-        if qos == 0 and outcome == 0 and awaits_end:
-            try:
-                outcome = await connection.until_down(downs, within=self._patience)
-            except TimeoutError:
-                return message
-        if isinstance(outcome, int) and outcome < FIRST_FAILURE:
-            return message
-        return await self._refusal("iot:Publish", topic, outcome, acknowledgement="puback")
-
-    async def _answer(self, answering: Awaitable[int | Ended], what: str) -> int | Ended:
-        """Await the broker's answer.
-
-        Raises:
-            ExpectationError: none came in time; says how the connection stands.
-        """
-        __tracebackhide__ = True
-        try:
-            return await answering
-        except TimeoutError:
-            raise ExpectationError(
-                f"{self.client_id} was to get {what} within {self._patience:g} s; it {self.condition()}",
-                trace=await self._trace.tail(client_ids=[self.client_id]) if self._trace else (),
-            ) from None
-
-    async def _refusal(self, action: Action, resource: str, outcome: int | Ended, *, acknowledgement: How) -> Refusal:
-        how = acknowledgement if isinstance(outcome, int) else how_refused(outcome.error_name) or "hang-up"
-        because = None
-        if self._trace is not None:
-            because = await self._trace.why_operation_refused(
-                client_id=self.client_id, action=action, resource=resource
-            )
-        return Refusal(action=action, resource=resource, how=how, because=because)
-
-    def _refused(self, refusal: Refusal) -> OperationRefused:
-        return OperationRefused(
-            self.client_id, action=refusal.action, resource=refusal.resource, how=refusal.how, because=refusal.because
-        )
-
-    def _make_native(self, options: mqtt5.ClientOptions) -> NativeClient:
-        native: NativeClient = mqtt5.Client(options)
-        return native
-
-    def _up(self) -> Connection:
-        if self._connection is None:
-            raise HarnessError(f"{self.client_id} is not connected: await its connect() first")
-        return self._connection
+    def _tls_context(self) -> io.ClientTlsContext:
+        return shared_context(self.endpoint.ca_file, port=self.endpoint.port)
 
     def _options(self) -> mqtt5.ClientOptions:
-        endpoint = self.endpoint
-        return mqtt5.ClientOptions(
-            host_name=endpoint.host,
-            port=endpoint.port,
-            tls_ctx=shared_context(endpoint.ca_file, port=endpoint.port),
-            websocket_handshake_transform=self._signer,
-            connect_options=mqtt5.ConnectPacket(client_id=self.client_id, keep_alive_interval_sec=1_200),
-            session_behavior=mqtt5.ClientSessionBehaviorType.CLEAN,
-            # Whatever was under way when a connection ended is reported and not repeated: a refusal must not become a
-            # loop.
-            offline_queue_behavior=mqtt5.ClientOperationQueueBehaviorType.FAIL_ALL_ON_DISCONNECT,
-            extended_validation_and_flow_control_options=_AWS_LIMITS,
-            retry_jitter_mode=mqtt5.ExponentialBackoffJitterMode.NONE,
-            min_reconnect_delay_ms=_RECONNECT_AFTER_MS,
-            max_reconnect_delay_ms=_RECONNECT_AT_LATEST_MS,
-            disable_metrics=not self._has_metrics,
-        )
+        options = super()._options()
+        options.websocket_handshake_transform = self._signer
+        return options
 
-    # Called on the loop's thread by the connection.
-
-    def _deliver(self, packet: mqtt5.PublishPacket, received_at: float) -> None:
-        self.inbox.deliver(
-            Delivery(
-                topic=packet.topic,
-                payload=bytes(packet.payload or b""),
-                qos=int(packet.qos),
-                retain=bool(packet.retain),
-                properties=tuple((each.name, each.value) for each in packet.user_properties or ()),
-                received_at=received_at,
-            )
-        )
-
-    def _came_up(self, is_resumed: bool) -> None:  # noqa: FBT001 - a callback with one argument
-        connection = self._up()
-        if connection.ups > 1 and not is_resumed and self._subscriptions:
-            task = asyncio.get_running_loop().create_task(self._restore(connection, connection.ups))
-            self._restoring.add(task)
-            task.add_done_callback(self._restoring.discard)
-        else:
-            self._restored = connection.ups
-
-    async def _restore(self, connection: Connection, ups: int) -> None:
-        """Subscribe again to everything; what fails is told by `condition`, since nobody awaits this."""
-        self._not_restored = ""
-        for topic_filter, qos in list(self._subscriptions.items()):
-            try:
-                outcome = await connection.subscribe(topic_filter, qos=qos, within=self._patience)
-            except Exception as error:  # noqa: BLE001 - a task boundary: `condition` hands it on
-                outcome = Ended(error_name=type(error).__name__)
-            if isinstance(outcome, Ended) or outcome >= FIRST_FAILURE:
-                why = str(outcome) if isinstance(outcome, Ended) else f"0x{outcome:02X}"
-                self._not_restored = f"{topic_filter} ({why})"
-                return
-        self._restored = max(self._restored, ups)
-        connection.changes.notify()
+    async def _why_not_let_in(self, trace: Trace, how: How) -> str | None:
+        return await trace.why_connection_refused(client_id=self.client_id, how=how, access_key_id=self.access_key_id)
 
     def _went_down(self, ended: Ended) -> None:
         if how_refused(ended.error_name) == "upgrade-403" and self._signer.used is not None:
@@ -466,40 +136,3 @@ class BroadcastClient:
 def make_client_id(prefix: str = CLIENT_ID_PREFIX) -> str:
     """Return a fresh client id of a guest: a prefix and eight hexadecimal digits."""
     return prefix + secrets.token_hex(4)
-
-
-async def connect_all(clients: Iterable[BroadcastClient], *, subscribe: str | None = None) -> None:
-    """Connect many clients at once and have each of them subscribe.
-
-    Raises:
-        Exception: what the first of those that failed raised, with a note on how many others did.
-    """
-    __tracebackhide__ = True
-
-    async def join(client: BroadcastClient) -> None:
-        await client.connect()
-        if subscribe is not None:
-            await client.subscribe(subscribe)
-
-    outcomes = await asyncio.gather(*(join(client) for client in clients), return_exceptions=True)
-    errors = [each for each in outcomes if isinstance(each, BaseException)]
-    if errors:
-        if len(outcomes) > 1:
-            errors[0].add_note(f"{len(errors)} of {len(outcomes)} clients failed; this is the first")
-        raise errors[0]
-
-
-async def stop_all(clients: Iterable[BroadcastClient]) -> None:
-    """Stop many clients at once.
-
-    Raises:
-        TeardownError: names those that did not stop in time.
-    """
-    __tracebackhide__ = True
-    everybody = list(clients)
-    have_stopped = await asyncio.gather(*(client.has_stopped() for client in everybody), return_exceptions=True)
-    if errors := [each for each in have_stopped if isinstance(each, BaseException)]:
-        raise BaseExceptionGroup("while clients were stopped", errors)
-    left = [each.client_id for each, has_stopped in zip(everybody, have_stopped, strict=True) if not has_stopped]
-    if left:
-        raise TeardownError(left, remedy=f"they did not stop within {STOP_WITHIN:g} s")

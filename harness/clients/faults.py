@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from harness.clients.admin import AdminApi
+
+MAIN_RECEIVER: Final = "main"
+"""The stack's receiver, which all tests of a run share."""
 
 
 class Faults:
@@ -18,6 +21,8 @@ class Faults:
 
     def __init__(self, admin: AdminApi) -> None:
         self._admin = admin
+        self._lasting: list[str] = []
+        self._is_main_stopped = False
 
     async def expire_credentials(self, access_key_id: str) -> None:
         """Let temporary credentials expire now; connections they opened stay, as on AWS."""
@@ -27,5 +32,57 @@ class Faults:
         """Close a client's connection without a word, as a broken network does."""
         await self._set(kind="disconnect", client_id=client_id)
 
-    async def _set(self, **fault: str) -> None:
-        await asyncio.to_thread(self._admin.post, "faults", fault)
+    async def fail_call(
+        self,
+        service: str,
+        operation: str,
+        *,
+        code: str,
+        times: int = 1,
+        contains: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        """Let the next calls of an AWS operation fail; what is left of it ends with the test.
+
+        Args:
+            service: boto3's name, for example ``dynamodb``.
+            operation: for example ``PutItem``.
+            code: AWS's name of the error, for example ``ProvisionedThroughputExceededException``.
+            times: how many calls.
+            contains: text in the request that marks those that fail, for example a device's name, so that a test
+                fails no calls but its own; None means any.
+            status: HTTP status of the answers; None leaves it to the target.
+        """
+        fault = {"service": service, "operation": operation, "code": code, "times": times, "contains": contains}
+        answer = await self._set(kind="fail_call", **fault, **({} if status is None else {"status": status}))
+        self._lasting.append(answer["fault_id"])
+
+    async def stop_receiver(self, name: str = MAIN_RECEIVER, *, how: Literal["kill", "term"] = "kill") -> None:
+        """End a receiver; returns once it accepts no connections.
+
+        Args:
+            name: `MAIN_RECEIVER` is back after the test.
+            how: ``kill``, as a machine that is lost, or ``term``, as an orderly shutdown.
+        """
+        self._is_main_stopped = self._is_main_stopped or name == MAIN_RECEIVER
+        await self._set(kind="stop_receiver", name=name, how=how)
+
+    async def start_receiver(self, name: str = MAIN_RECEIVER) -> str:
+        """Start a receiver that was stopped, or a further one; returns its URL once it accepts connections.
+
+        Args:
+            name: of one that was stopped, or a new one: lower-case letters, digits and hyphens.
+        """
+        url: str = (await self._set(kind="start_receiver", name=name))["url"]
+        self._is_main_stopped = self._is_main_stopped and name != MAIN_RECEIVER
+        return url
+
+    async def clear(self) -> None:
+        """End what this test has set and what would outlast it; faults of other tests stay."""
+        while self._lasting:
+            await asyncio.to_thread(self._admin.delete, "faults", fault_id=self._lasting.pop())
+        if self._is_main_stopped:
+            await self.start_receiver()
+
+    async def _set(self, **fault: Any) -> dict[str, Any]:
+        return await asyncio.to_thread(self._admin.post, "faults", fault)

@@ -23,6 +23,11 @@ class Topics:
         return self.prefix + "broadcast"
 
     @property
+    def own_telemetry(self) -> str:
+        """A topic beside the stack's telemetry topic, for a rule of the test's own and the devices that may use it."""
+        return f"{self.telemetry}/{self.prefix.rstrip('/').rpartition('/')[2]}"
+
+    @property
     def everything(self) -> str:
         """The topic filter of all topics of the test."""
         return self.prefix + "#"

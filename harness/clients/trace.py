@@ -6,9 +6,11 @@ A trace is read forward from where it was last read, so one `Trace` per run asks
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections import deque
+from itertools import takewhile
 from json import dumps
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -28,6 +30,8 @@ _KEPT: Final = 20_000
 _SHOWN: Final = 15
 _DENIALS_SHOWN: Final = 5
 _LONGEST_VALUE: Final = 120
+_CERTIFICATE_ID: Final = re.compile(r"\b[0-9a-f]{64}\b")
+_LONGEST_REASON: Final = 600
 
 
 class Trace:
@@ -46,6 +50,11 @@ class Trace:
     async def records(self) -> list[Record]:
         """Return all records up to now, oldest first; at most the last 20,000."""
         return await asyncio.to_thread(self._read)
+
+    async def since(self, seq: int) -> list[Record]:
+        """Return the records after a sequence number, oldest first."""
+        newer = list(takewhile(lambda record: record["seq"] > seq, reversed(await self.records())))
+        return newer[::-1]
 
     async def tail(self, *, client_ids: Collection[str] = (), topic: str | None = None) -> list[str]:
         """Return the last lines of the trace that concern these clients or this topic, denials of theirs first of all.
@@ -111,6 +120,36 @@ class Trace:
             )
 
         return await self._because(fits, within=within)
+
+    async def why_device_refused(
+        self, *, client_id: str, certificate_id: str, is_registered: bool, since: str, within: float = EXPLAIN_WITHIN
+    ) -> str | None:
+        """Tell why a device was not let in.
+
+        A certificate that nobody registered ends the handshake before anybody knows its id: then the last handshake
+        that failed without naming a certificate is taken for the device's.
+
+        Args:
+            client_id: who tried.
+            certificate_id: SHA-256 of what it presented.
+            is_registered: whether the target should know the certificate.
+            since: when it tried, written as the trace writes times.
+            within: seconds to wait for the trace to tell.
+        """
+
+        def names_it(record: Record) -> bool:
+            if certificate_id not in f"{record.get('principal')} {detail(record).get('because')}":
+                return False
+            is_about_client = record["kind"] == "connect_refused" or is_denial(record, action="iot:Connect")
+            return record["kind"] == "tls_refused" or (is_about_client and record.get("client_id") == client_id)
+
+        def may_be_it(record: Record) -> bool:
+            if record["kind"] != "tls_refused" or detail(record).get("door") != "mqtts" or record.get("principal"):
+                return False
+            return str(record.get("at")) >= since and not _CERTIFICATE_ID.search(str(detail(record).get("because")))
+
+        because = await self._because(names_it, within=within if is_registered else 0.0)
+        return because or await self._because(may_be_it, within=0.0 if is_registered else within)
 
     async def why_operation_refused(
         self, *, client_id: str, action: str, resource: str, within: float = EXPLAIN_WITHIN
@@ -192,10 +231,11 @@ def line(record: Record) -> str:
         words += [str(says.get("action")), f"because {says.get('because')}"]
     else:
         words += [str(record["kind"]), *(str(record[name]) for name in ("client_id", "topic") if record.get(name))]
-        words += [f"{name}={_short(value)}" for name, value in says.items() if value is not None]
+        words += [f"{name}={_short(value, name)}" for name, value in says.items() if value is not None]
     return " ".join(word for word in words if word)
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, name: str) -> str:
     text = dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+    longest = _LONGEST_REASON if name == "because" else _LONGEST_VALUE
+    return text if len(text) <= longest else f"{text[:longest]}…"

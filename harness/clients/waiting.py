@@ -17,6 +17,10 @@ T = TypeVar("T")
 PATIENCE: Final = 20.0
 """Seconds for something that should come, where nobody knows the target better."""
 
+FIRST_PAUSE: Final = 0.02
+LONGEST_PAUSE: Final = 0.25
+"""Seconds between two looks at something that cannot say when it changes: the pause grows from one to the other."""
+
 STOP_WITHIN: Final = 2.0
 """Seconds in which all clients of a test have to stop."""
 
@@ -31,6 +35,33 @@ async def wait(awaitable: Awaitable[T], *, within: float) -> T:
         TimeoutError: it did not come.
     """
     return await asyncio.wait_for(awaitable, timeout=within)
+
+
+async def polled(look: Callable[[], Awaitable[T | None]], *, within: float) -> T:
+    """Look again and again at something that cannot say when it changes, such as a table.
+
+    The last look comes after the time is over, so that a state which held in time is seen.
+
+    Args:
+        look: gives None as long as there is nothing to see.
+        within: seconds.
+
+    Returns:
+        What the look gave.
+
+    Raises:
+        TimeoutError: it gave None all the time.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within
+    pause = FIRST_PAUSE
+    while (seen := await look()) is None:
+        left = deadline - loop.time()
+        if left <= 0:
+            raise TimeoutError
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+    return seen
 
 
 class Changes:

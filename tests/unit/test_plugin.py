@@ -172,19 +172,23 @@ def test_a_suite_that_asks_for_no_target_keeps_its_names_and_options(suite: Suit
         """
         import sys
 
-        def test_mine(target, operator, topics, request):
-            assert (target, operator, topics) == ("esp32", "plus", ["a"])
+        def test_mine(target, operator, topics, device, rows, request):
+            assert (target, operator, topics, device, rows) == ("esp32", "plus", ["a"], "cuda", 7)
             assert request.config.getoption("--clients") == "many"
+            assert request.config.getoption("--devices") == "cuda:0"
             assert not {"boto3", "awscrt", "harness.run", "harness.fixtures", "pydantic"} & set(sys.modules)
+            assert not {"harness.device_fixtures", "harness.telemetry_fixtures"} & set(sys.modules)
         """,
         "--target=esp32",
         "--clients=many",
+        "--devices=cuda:0",
         conftest="""
         import pytest
 
         def pytest_addoption(parser):
             parser.addoption("--target", help="the board")
             parser.addoption("--clients", help="how many")
+            parser.addoption("--devices", help="which GPUs")
 
         @pytest.fixture
         def target(request):
@@ -197,6 +201,14 @@ def test_a_suite_that_asks_for_no_target_keeps_its_names_and_options(suite: Suit
         @pytest.fixture
         def topics():
             return ["a"]
+
+        @pytest.fixture
+        def device(request):
+            return request.config.getoption("--devices").partition(":")[0]
+
+        @pytest.fixture
+        def rows():
+            return 7
         """,
         loaded="entry point",
     )
@@ -229,8 +241,10 @@ def test_help_explains_every_option(suite: Suite) -> None:
     result = suite("", "--help")
 
     text = re.sub(r"\s+", " ", result.stdout.str())
-    for words in ("--target", "--clients", "--ready-file", "iot_target", "iot_stack", "how many broadcast clients"):
+    for words in ("--target", "--clients", "--devices", "--ready-file", "iot_target", "iot_stack"):
         assert words in text
+    assert "how many broadcast clients" in text
+    assert "how many devices" in text
     assert all(name in TARGETS_IN_HELP for name in TARGETS)
 
 
@@ -262,7 +276,7 @@ def test_options_outside_of_groups_are_seen_too() -> None:
     parser = Parser8()
     harness.plugin._add_common_options(parser)  # type: ignore[arg-type] # plays one
 
-    assert [option.name for option in parser._groups[0].options] == ["--ready-file", "--clients"]
+    assert [option.name for option in parser._groups[0].options] == ["--ready-file", "--clients", "--devices"]
 
 
 def test_a_plugin_with_a_ready_file_of_its_own_keeps_it(suite: Suite, pytester: pytest.Pytester) -> None:
@@ -298,7 +312,10 @@ def test_a_suite_asks_for_a_target_in_three_ways(suite: Suite, monkeypatch: pyte
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["thingwright: target embedded, 3 clients where a test does not say", "thingwright on embedded: 1 passed"]
+        [
+            "thingwright: target embedded, 3 clients and 2 devices where a test does not say",
+            "thingwright on embedded: 1 passed",
+        ]
     )
 
 
@@ -326,6 +343,7 @@ def test_the_command_line_wins_over_environment_and_ini(suite: Suite, monkeypatc
         (["--target=embedded", "--ready-file=x"], "", "--ready-file belongs to the endpoint target*"),
         (["--ready-file=x"], "", "--ready-file belongs to the endpoint target*"),
         (["--target=embedded", "--clients=0"], "", "--clients=0 is not accepted: at least 1"),
+        (["--target=embedded", "--devices=-1"], "", "--devices=-1 is not accepted: at least 1"),
         (
             ["--target=embedded"],
             'iot_stack = "nowhere"',
@@ -397,12 +415,13 @@ def test_the_plugin_can_be_loaded_by_a_conftest(suite: Suite) -> None:
         "def test_it(target): pass",
         "--target=embedded",
         "--clients=7",
+        "--devices=8",
         conftest=f"pytest_plugins = ['harness.plugin']\n{FAKE_TARGET}",
         loaded="conftest",
     )
 
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines("thingwright: target embedded, 7 clients *")
+    result.stdout.fnmatch_lines("thingwright: target embedded, 7 clients and 8 devices *")
 
 
 # The target's life.
@@ -647,6 +666,39 @@ def test_clients_work_in_both_modes_of_pytest_asyncio(suite: Suite, mode: str) -
     result.assert_outcomes(passed=2)
 
 
+def test_devices_are_made_as_many_as_the_run_was_asked_for(suite: Suite) -> None:
+    """Unless a test says how many; what was made is taken away after its test."""
+    result = suite(
+        """
+        import harness.device_fixtures
+
+        counts, closed = [], []
+
+        async def make_many(self, count):
+            counts.append(count)
+            return []
+
+        async def close(self):
+            closed.append(len(counts))
+
+        harness.device_fixtures.Devices.make_many = make_many
+        harness.device_fixtures.Devices.close = close
+
+        async def test_many(make_devices):
+            await make_devices()
+            await make_devices(3)
+            assert (counts, closed) == ([5, 3], [])
+
+        def test_afterwards():
+            assert closed == [2]
+        """,
+        "--target=embedded",
+        "--devices=5",
+    )
+
+    result.assert_outcomes(passed=2)
+
+
 @pytest.mark.parametrize("scope", ["fixture", "test"])
 def test_a_test_on_another_loop_than_its_fixtures_is_told_what_to_set(suite: Suite, scope: str) -> None:
     """Its clients could not be stopped: better no clients than clients that are left behind."""
@@ -657,6 +709,12 @@ def test_a_test_on_another_loop_than_its_fixtures_is_told_what_to_set(suite: Sui
 
         async def test_many(make_broadcast_clients):
             await make_broadcast_clients(2)
+
+        async def test_device(make_device):
+            await make_device(connect=False)
+
+        async def test_devices(make_devices):
+            await make_devices(2)
         """,
         "--target=embedded",
         "-o",
@@ -664,7 +722,7 @@ def test_a_test_on_another_loop_than_its_fixtures_is_told_what_to_set(suite: Sui
         conftest=FAKE_TARGET + FAKE_GUESTS,
     )
 
-    result.assert_outcomes(failed=2)
+    result.assert_outcomes(failed=4)
     result.stdout.fnmatch_lines("E *HarnessError: *asyncio_default_fixture_loop_scope*")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import json
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,10 +18,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from awscrt import mqtt5
 from awscrt.exceptions import AwsCrtError
+from botocore.exceptions import ClientError
 
 from harness.clients.admin import AdminApi
 from harness.clients.broadcast import BroadcastClient, WssEndpoint
 from harness.clients.credentials import GivenCredentials, TemporaryCredentials
+from harness.clients.message import Message
+from harness.clients.rules import Rules
+from harness.clients.stories import Stories
 from harness.clients.trace import Trace
 
 if TYPE_CHECKING:
@@ -232,3 +239,194 @@ def fake_target() -> Iterator[FakeTarget]:
         fake.url = f"http://127.0.0.1:{server.server_port}/_thingwright"
         yield fake
         server.shutdown()
+
+
+STACK_RULE = {
+    "ruleName": "telemetry",
+    "sql": "SELECT * FROM 'things/telemetry'",
+    "awsIotSqlVersion": "2016-03-23",
+    "createdAt": 1.0,
+    "ruleDisabled": False,
+    "actions": [
+        {
+            "http": {
+                "url": "https://receiver.test/ingest",
+                "confirmationUrl": "https://receiver.test/ingest",
+                "headers": [
+                    {"key": "X-Message-Id", "value": "${traceid()}"},
+                    {"key": "x-iot-secret", "value": "the stack's"},
+                ],
+            }
+        }
+    ],
+    "errorAction": {"sqs": {"queueUrl": "https://sqs.test/dead", "roleArn": "arn:aws:iam::1:role/rules"}},
+}
+
+
+class FakeIot:
+    """Plays boto3's ``iot`` client as far as rules and destinations go.
+
+    Attributes:
+        rules: by name, as GetTopicRule answers them.
+        destinations: by ARN, as GetTopicRuleDestination answers them.
+        called: every call, with its parameters.
+        outcomes: statuses that a destination takes on, one for each time it is asked about.
+    """
+
+    def __init__(self) -> None:
+        self.rules: dict[str, dict[str, Any]] = {"telemetry": copy.deepcopy(STACK_RULE)}
+        self.destinations: dict[str, dict[str, Any]] = {}
+        self.called: list[tuple[str, dict[str, Any]]] = []
+        self.outcomes: list[str] = []
+        self.is_closed = False
+
+    def get_topic_rule(self, **parameters: Any) -> dict[str, Any]:
+        """Answer as AWS does for rules that there are and that there are not."""
+        self.called.append(("get_topic_rule", parameters))
+        name = parameters["ruleName"]
+        if name not in self.rules:
+            error = {"Code": "UnauthorizedException", "Message": f"Access to topic rule '{name}' was denied"}
+            raise ClientError({"Error": error}, "GetTopicRule")
+        return {"rule": self.rules[name]}
+
+    def create_topic_rule(self, **parameters: Any) -> dict[str, Any]:
+        """Keep the rule."""
+        self.called.append(("create_topic_rule", parameters))
+        self.rules[parameters["ruleName"]] = {"ruleName": parameters["ruleName"], **parameters["topicRulePayload"]}
+        return {}
+
+    def delete_topic_rule(self, **parameters: Any) -> dict[str, Any]:
+        """Forget the rule."""
+        self.called.append(("delete_topic_rule", parameters))
+        del self.rules[parameters["ruleName"]]
+        return {}
+
+    def create_topic_rule_destination(self, **parameters: Any) -> dict[str, Any]:
+        """Keep the destination, to be confirmed."""
+        self.called.append(("create_topic_rule_destination", parameters))
+        arn = f"arn:aws:iot:eu-central-1:1:ruledestination/http/{len(self.destinations) + 1}"
+        url = parameters["destinationConfiguration"]["httpUrlConfiguration"]
+        self.destinations[arn] = {"arn": arn, "status": "IN_PROGRESS", "httpUrlProperties": url}
+        return {"topicRuleDestination": self.destinations[arn]}
+
+    def get_topic_rule_destination(self, **parameters: Any) -> dict[str, Any]:
+        """Go on to the next status, if there is one, and answer."""
+        destination = self.destinations[parameters["arn"]]
+        if self.outcomes:
+            destination["status"] = self.outcomes.pop(0)
+        return {"topicRuleDestination": destination}
+
+    def update_topic_rule_destination(self, **parameters: Any) -> dict[str, Any]:
+        """Take on a status."""
+        self.called.append(("update_topic_rule_destination", parameters))
+        self.destinations[parameters["arn"]]["status"] = parameters["status"]
+        return {}
+
+    def delete_topic_rule_destination(self, **parameters: Any) -> dict[str, Any]:
+        """Forget the destination."""
+        self.called.append(("delete_topic_rule_destination", parameters))
+        del self.destinations[parameters["arn"]]
+        return {}
+
+    def list_topic_rule_destinations(self, **parameters: Any) -> dict[str, Any]:
+        """Answer with one destination a page."""
+        start = int(parameters.get("nextToken", "0"))
+        arns = list(self.destinations)
+        summaries = [
+            {"arn": arn, "httpUrlSummary": self.destinations[arn]["httpUrlProperties"]}
+            for arn in arns[start : start + 1]
+        ]
+        more = {"nextToken": str(start + 1)} if start + 1 < len(arns) else {}
+        return {"destinationSummaries": summaries, **more}
+
+    def close(self) -> None:
+        """Remember that."""
+        self.is_closed = True
+
+
+@pytest.fixture
+def iot() -> FakeIot:
+    """AWS IoT with the stack's rule."""
+    return FakeIot()
+
+
+@pytest.fixture
+def rules(iot: FakeIot) -> Rules:
+    """The rules of a test."""
+    numbers = itertools.count(1)
+    return Rules(make_iot=lambda: iot, make_name=lambda hint: f"{hint}-{next(numbers)}", stack_rule="telemetry")
+
+
+@dataclass
+class Scene:
+    """Writes a trace as a stand-in does: what became of the messages of a test.
+
+    Attributes:
+        target: whose trace.
+        stories: reads it.
+    """
+
+    target: FakeTarget
+    stories: Stories
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def message(self, payload: str = '{"deviceId":"sensor-1","temp":21.5}', **fields: Any) -> Message:
+        """Send something, which has not arrived anywhere yet."""
+        topic, sender = fields.pop("topic", "things/telemetry"), fields.pop("sender", "sensor-1")
+        return Message(topic, payload.encode(), sender=sender, trace=self.target.trace, **fields)
+
+    def publish(self, message: Message, **fields: Any) -> str:
+        """Let the broker publish it; return its id."""
+        message_id = f"message-{next(self.numbers)}"
+        shown = message.payload[:256].decode(errors="replace")
+        detail = {"qos": 1, "payload": shown, "payload_bytes": len(message.payload)}
+        who = {"client_id": message.sender, "topic": message.topic, "message_id": message_id, **fields}
+        self._add("publish", detail, **who)
+        return message_id
+
+    def rule(
+        self, message_id: str, outcome: str = "matched", because: str = "no WHERE", rule: str = "telemetry"
+    ) -> None:
+        """Let a rule take it up."""
+        self._about("rule", message_id, rule=rule, outcome=outcome, because=because)
+
+    def http_try(self, message_id: str, number: int, status: int | None = None, **detail: Any) -> None:
+        """Let its action post it."""
+        url = "https://receiver.test/ingest"
+        says = {"rule": "telemetry", "url": url, "status": status, "error": None, "milliseconds": 3.2, "again": False}
+        self._about("http_try", message_id, number=number, **{**says, **detail})
+
+    def action(self, message_id: str, outcome: str, tries: int, because: str = "", rule: str = "telemetry") -> None:
+        """Let the action end."""
+        self._about("action", message_id, rule=rule, action="http", outcome=outcome, because=because, tries=tries)
+
+    def error_action(self, message_id: str, outcome: str = "ok", because: str = "") -> None:
+        """Let the error action end."""
+        self._about("error_action", message_id, rule="telemetry", action="sqs", outcome=outcome, because=because)
+
+    def call(self, outcome: str, because: str | None, *, who: str = "assumed-role/receiver/pod-1") -> None:
+        """Let somebody write to the table."""
+        detail = {"service": "dynamodb", "operation": "PutItem", "outcome": outcome, "because": because, "status": 400}
+        self._add("api", detail, principal=f"arn:aws:sts::1:{who}")
+
+    def stored(self, message: Message) -> str:
+        """Let everything go well with a message; return its id."""
+        message_id = self.publish(message)
+        self.rule(message_id)
+        self.http_try(message_id, 1, 200)
+        self.action(message_id, "ok", 1)
+        return message_id
+
+    def _about(self, kind: str, message_id: str, **detail: Any) -> None:
+        published = next(each for each in self.target.records if each.get("message_id") == message_id)
+        self._add(kind, detail, **{name: published[name] for name in ("client_id", "topic", "message_id")})
+
+    def _add(self, kind: str, detail: dict[str, Any], **fields: Any) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.target.add(kind, at=at, detail=detail, **fields)
+
+
+@pytest.fixture
+def scene(fake_target: FakeTarget, rules: Rules) -> Scene:
+    """A trace to write on, and the stories it tells."""
+    return Scene(fake_target, Stories(trace=fake_target.trace, rules=rules, patience=0.2))

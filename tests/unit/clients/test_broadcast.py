@@ -10,8 +10,8 @@ import pytest
 from awscrt import mqtt5
 from awscrt.exceptions import AwsCrtError
 
-from harness.clients import broadcast
-from harness.clients.broadcast import BroadcastClient, WssEndpoint, connect_all, make_client_id, stop_all
+from harness.clients import actor
+from harness.clients.broadcast import BroadcastClient, WssEndpoint, make_client_id
 from harness.clients.credentials import TemporaryCredentials
 from harness.clients.refusal import Refusal
 from harness.errors import (
@@ -405,7 +405,7 @@ async def test_a_refusal_is_told_although_the_guest_does_not_stop(
     enter: Callable[[BroadcastClient], Awaitable[object]],
 ) -> None:
     """Why it was not let in matters more than that leaving failed as well."""
-    monkeypatch.setattr(broadcast, "STOP_WITHIN", 0.02)
+    monkeypatch.setattr(actor, "STOP_WITHIN", 0.02)
     native.on_start = lambda: native.refuse(UPGRADE)
     native.does_stop = False
 
@@ -416,58 +416,14 @@ async def test_a_refusal_is_told_although_the_guest_does_not_stop(
 async def test_a_guest_that_does_not_stop_is_an_error(
     make_client: MakeClient, native: FakeNative, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever stops it, alone or with others."""
-    monkeypatch.setattr(broadcast, "STOP_WITHIN", 0.02)
+    """It would go on in the next test."""
+    monkeypatch.setattr(actor, "STOP_WITHIN", 0.02)
     native.does_stop = False
     guest = make_client()
     await guest.connect()
 
     with pytest.raises(TeardownError, match="public-1"):
         await guest.stop()
-    with pytest.raises(TeardownError, match="public-1"):
-        await stop_all([guest])
-    assert guest.inbox.messages == ()
-
-
-async def test_an_error_while_stopping_stops_the_others(
-    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Teardown takes every step, and then tells of the defect."""
-
-    async def fail() -> bool:
-        raise RuntimeError("a defect")
-
-    broken, guest = make_client(client_id="public-2"), make_client()
-    await guest.connect()
-    monkeypatch.setattr(broken, "has_stopped", fail)
-
-    with pytest.raises(ExceptionGroup, match="while clients were stopped") as failure:
-        await stop_all([broken, guest])
-
-    assert isinstance(failure.value.exceptions[0], RuntimeError)
-    assert guest.condition().startswith("lost its connection (it was stopped)")
-
-
-async def test_the_first_failure_of_many_is_raised(make_client: MakeClient, native: FakeNative) -> None:
-    """With a note on how many there were."""
-    native.answers["private"] = 0x87
-    guest = make_client()
-
-    with pytest.raises(HarnessError) as failure:
-        await connect_all([guest, guest], subscribe="private")  # refused once, and connected twice
-
-    assert failure.value.__notes__ == ["2 of 2 clients failed; this is the first"]
-    await stop_all([guest])
-
-
-async def test_a_single_failure_needs_no_note(make_client: MakeClient, native: FakeNative) -> None:
-    """There is nobody else."""
-    native.on_start = lambda: native.refuse(UPGRADE)
-
-    with pytest.raises(ConnectionRefused) as failure:
-        await connect_all([make_client()])
-
-    assert not hasattr(failure.value, "__notes__")
 
 
 async def test_an_unsigned_guest_needs_no_credentials(make_client: MakeClient) -> None:
@@ -478,4 +434,4 @@ async def test_an_unsigned_guest_needs_no_credentials(make_client: MakeClient) -
         assert guest.access_key_id is None
         assert guest.credentials is None
     assert source.made == 0
-    assert repr(guest) == "BroadcastClient('public-1')"
+    assert repr(guest) == f"{type(guest).__name__}('public-1')"

@@ -9,7 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from harness.clients.tls import shared_context
+from harness.clients.certificates import make_key, make_self_signed, private_pem
+from harness.clients.tls import device_context, shared_context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,3 +53,15 @@ def test_an_authority_that_was_replaced_is_read_again(tmp_path: Path) -> None:
 def test_without_an_authority_the_systems_are_used() -> None:
     """As on AWS."""
     assert shared_context(None, port=443) is shared_context(None, port=443)
+
+
+def test_a_device_has_a_context_of_its_own(tmp_path: Path) -> None:
+    """It holds the device's key; on the port of HTTPS, too, where ALPN has to say that MQTT follows."""
+    authority = write_authority(tmp_path / "ca.pem")
+    key = make_key()
+    identity = {"certificate_pem": make_self_signed(key), "private_key_pem": private_pem(key)}
+
+    contexts = [device_context(ca_file, port=port, **identity) for ca_file in (authority, None) for port in (443, 8883)]
+
+    assert len({id(each) for each in contexts}) == 4
+    assert shared_context(authority, port=443) not in contexts

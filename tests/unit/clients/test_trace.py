@@ -33,6 +33,15 @@ async def test_only_what_is_new_is_asked_for(fake_target: FakeTarget) -> None:
     assert [each["since"] for each in fake_target.asked] == [["0"], ["1"]]
 
 
+async def test_what_came_since_is_told_apart(fake_target: FakeTarget) -> None:
+    """Whoever has seen some asks for the rest."""
+    for name in ("a", "b", "c"):
+        fake_target.add("connect", client_id=name)
+
+    assert [each["client_id"] for each in await fake_target.trace.since(1)] == ["b", "c"]
+    assert await fake_target.trace.since(3) == []
+
+
 async def test_the_tail_is_about_those_concerned(fake_target: FakeTarget) -> None:
     """Lines of the clients and of the topic, and nobody else's."""
     fake_target.add("connect", client_id="mine")
@@ -201,3 +210,13 @@ def test_a_line_says_when_who_and_what() -> None:
     }
 
     assert line(record) == f'#7 20:01:02.123 broker publish a t qos=1 granted=[{{"topic_filter": "{"x" * 101}…'
+
+
+def test_a_reason_is_told_at_length() -> None:
+    """What AWS has to say about a refused call is longer than any other value."""
+    record = {"seq": 1, "at": "", "actor": "control", "kind": "api", "detail": {"because": "b" * 500, "x": "x" * 500}}
+
+    written = line(record)
+
+    assert "because=" + "b" * 500 in written
+    assert written.endswith("x=" + "x" * 120 + "…")

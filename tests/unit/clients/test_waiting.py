@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from harness.clients.waiting import Changes, wait
+from harness.clients.waiting import Changes, polled, wait
 
 
 async def test_a_state_that_holds_is_not_waited_for() -> None:
@@ -41,3 +41,29 @@ async def test_waiting_for_something_that_does_not_come_ends() -> None:
     """The one wrapper around asyncio's timeout."""
     with pytest.raises(TimeoutError):
         await wait(asyncio.Event().wait(), within=0.001)
+
+
+async def test_what_cannot_say_when_it_changes_is_looked_at_again() -> None:
+    """Until a look gives something."""
+    looks = iter([None, None, "here", "too late"])
+
+    async def look() -> str | None:
+        return next(looks)
+
+    assert await polled(look, within=10) == "here"
+    assert next(looks) == "too late"
+
+
+async def test_the_last_look_comes_when_the_time_is_over() -> None:
+    """A state that holds by then is seen; one that never holds ends the wait."""
+    looks: list[None] = []
+
+    async def look() -> None:
+        looks.append(None)
+
+    with pytest.raises(TimeoutError):
+        await polled(look, within=0.0)
+    assert len(looks) == 1
+    with pytest.raises(TimeoutError):
+        await polled(look, within=0.001)
+    assert len(looks) == 3

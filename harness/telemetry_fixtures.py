@@ -1,0 +1,280 @@
+"""The fixtures of the way a reading goes: rows, receiver, dead letters, and rules and receivers of a test's own.
+
+As in `harness.fixtures`, whatever a fixture made is gone after the test, and what could not be removed is an error of
+the test that made it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+import pytest_asyncio
+
+from harness.errors import TargetUnavailable, TeardownError
+from harness.run import NAME, Run
+from harness.targets.base import Capability
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+
+    from harness.clients.dead_letters import DeadLetters
+    from harness.clients.destinations import Destination, Status
+    from harness.clients.faults import Faults
+    from harness.clients.receiver import ReceiverView, RunningReceiver
+    from harness.clients.rows import Rows
+    from harness.clients.rules import Rule, Rules
+    from harness.clients.stories import Stories
+    from harness.clients.trace import Trace
+    from harness.targets.base import Environment, Target
+    from harness.targets.outputs import StackOutputs
+
+
+class MakeRule(Protocol):
+    """The type of the fixture `make_rule`."""
+
+    async def __call__(
+        self,
+        *,
+        topic: str | None = None,
+        where: str | None = None,
+        sql: str | None = None,
+        secret: str | None = None,
+        url: str | None = None,
+        confirmation_url: str | None = None,
+        headers: Mapping[str, str | None] | None = None,
+    ) -> Rule:
+        """Create a copy of the stack's rule with something changed.
+
+        Args:
+            topic: topic filter it listens to, instead of the stack's; ``topics.own_telemetry`` is nobody else's.
+            where: condition; None keeps the stack's.
+            sql: whole statement, in place of `topic` and `where`.
+            secret: what it presents to the receiver; None keeps the stack's.
+            url: where it posts, for example the `ingest_url` of a receiver; None keeps the stack's.
+            confirmation_url: beginning of the destination; None keeps the stack's, or is `url` where that is given.
+            headers: added or replaced; those that are None are left out.
+        """
+        ...
+
+
+class MakeDestination(Protocol):
+    """The type of the fixture `make_destination`."""
+
+    async def __call__(self, url: str, *, status: Status = "ENABLED") -> Destination:
+        """Create a destination for HTTP actions.
+
+        Args:
+            url: confirmation URL: rules may post to what begins with it.
+            status: to wait for; ``IN_PROGRESS`` waits for nothing.
+        """
+        ...
+
+
+class MakeReceiver(Protocol):
+    """The type of the fixture `make_receiver`."""
+
+    async def __call__(self) -> RunningReceiver:
+        """Start a further receiver, like the stack's, with a destination that is ready for use."""
+        ...
+
+
+class Telemetry:
+    """What a run needs to follow readings, made when it is first needed.
+
+    Args:
+        environment: where everything is.
+        stack: whose rule, table and queue.
+        patience: seconds that expectations wait.
+        trace: the target's, where it has one.
+    """
+
+    def __init__(self, environment: Environment, *, stack: StackOutputs, patience: float, trace: Trace | None) -> None:
+        from harness.clients.rules import Rules  # noqa: PLC0415 - clients are imported by the tests that use them
+        from harness.clients.stories import Stories  # noqa: PLC0415 - the same
+
+        self.stack = stack
+        self.patience = patience
+        self._environment = environment
+        self.rules: Rules = Rules(
+            make_iot=lambda: environment.client("iot"), make_name=environment.names.unique, stack_rule=stack.rule_name
+        )
+        self.stories: Stories = Stories(trace=trace, rules=self.rules, patience=patience)
+
+    @cached_property
+    def dynamodb(self) -> Any:
+        """boto3's client."""
+        return self._environment.client("dynamodb")
+
+    @cached_property
+    def sqs(self) -> Any:
+        """boto3's client."""
+        return self._environment.client("sqs")
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        """What the receivers' certificates are checked with."""
+        return ssl.create_default_context(cafile=self.stack.ca_file)
+
+    def receiver_name(self) -> str:
+        """Return a name for a further receiver."""
+        return self._environment.names.unique("r").lower()
+
+    def close(self) -> None:
+        """Close the connections to AWS."""
+        self.rules.close()
+        for name in ("dynamodb", "sqs"):
+            if name in self.__dict__:
+                getattr(self, name).close()
+
+
+@pytest.fixture(scope="session")
+def telemetry(
+    environment: Environment, target: Target, stack: StackOutputs, trace: Trace | None
+) -> Iterator[Telemetry]:
+    """What the fixtures that follow readings share; not for tests."""
+    made = Telemetry(environment, stack=stack, patience=target.patience, trace=trace)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stories(telemetry: Telemetry) -> Stories:
+    """Tells what became of a message: ``await stories.until_over(reading)``; needs the capability TRACE."""
+    return telemetry.stories
+
+
+@pytest_asyncio.fixture
+async def receiver(telemetry: Telemetry) -> ReceiverView:
+    """The stack's receiver: what was posted to it, how it answered, what it has counted since the test began."""
+    from harness.clients.receiver import ReceiverView  # noqa: PLC0415 - clients are imported by the tests that use them
+
+    stack = telemetry.stack
+    view = ReceiverView(
+        stack.need("receiver_url"), stories=telemetry.stories, tls=telemetry.tls, patience=telemetry.patience
+    )
+    with suppress(TargetUnavailable):  # the test's own claims will say so, and some are about a receiver that is down
+        await view.begin_counting()
+    return view
+
+
+@pytest_asyncio.fixture
+async def rows(telemetry: Telemetry, receiver: ReceiverView) -> Rows:
+    """The rows of the stack's table: ``await rows.expect(device_id=…)``."""
+    from harness.clients.rows import Rows  # noqa: PLC0415 - clients are imported by the tests that use them
+
+    return Rows(
+        dynamodb=await asyncio.to_thread(lambda: telemetry.dynamodb),
+        table=telemetry.stack.need("table_name"),
+        stories=telemetry.stories,
+        receiver=receiver,
+        patience=telemetry.patience,
+    )
+
+
+@pytest_asyncio.fixture
+async def dead_letters(telemetry: Telemetry) -> DeadLetters:
+    """The stack's queue of readings that could not be delivered: ``await dead_letters.expect(reading)``."""
+    from harness.clients.dead_letters import DeadLetters  # noqa: PLC0415 - clients are imported by the tests that use them
+
+    return DeadLetters(
+        sqs=await asyncio.to_thread(lambda: telemetry.sqs),
+        queue_url=telemetry.stack.need("dead_letter_queue_url"),
+        stories=telemetry.stories,
+        patience=telemetry.patience,
+    )
+
+
+@pytest_asyncio.fixture
+async def make_rule(telemetry: Telemetry) -> AsyncIterator[MakeRule]:
+    """Makes rules of the test's own, copies of the stack's with something changed; deleted after the test."""
+    from harness.clients.destinations import destinations_at  # noqa: PLC0415 - as above
+
+    rules = telemetry.rules
+    made: list[Rule] = []
+    foreseen: dict[str, set[str]] = {}
+
+    async def make(**changes: Any) -> Rule:
+        url = changes.get("confirmation_url") or changes.get("url")
+        if url is not None and url not in foreseen:
+            foreseen[url] = {each.arn for each in await destinations_at(url, rules=rules)}
+        rule = await rules.make(**changes)
+        made.append(rule)
+        return rule
+
+    yield make
+    await _remove((f"rule {rule.name}", rules.remove(rule)) for rule in made)
+    for url, arns in foreseen.items():  # AWS IoT makes destinations that a rule lacks, and keeps them
+        extra = [each for each in await destinations_at(url, rules=rules) if each.arn not in arns]
+        await _remove((f"destination {each.arn}", each.delete()) for each in extra)
+
+
+@pytest_asyncio.fixture
+async def make_destination(telemetry: Telemetry) -> AsyncIterator[MakeDestination]:
+    """Makes destinations for HTTP actions; deleted after the test."""
+    from harness.clients import destinations  # noqa: PLC0415 - as above
+
+    made: list[Destination] = []
+
+    async def make(url: str, *, status: Status = "ENABLED") -> Destination:
+        destination = await destinations.make_destination(url, rules=telemetry.rules, patience=telemetry.patience)
+        made.append(destination)
+        await destination.expect(status)
+        return destination
+
+    yield make
+    await _remove((f"destination {each.arn}", each.delete()) for each in made)
+
+
+@pytest_asyncio.fixture
+async def make_receiver(
+    request: pytest.FixtureRequest, telemetry: Telemetry, make_destination: MakeDestination, faults: Faults
+) -> AsyncIterator[MakeReceiver]:
+    """Starts further receivers for the test to stop and start; needs the capability FAULTS, and stopped after the test.
+
+    A rule posts to one by ``make_rule(topic=…, url=made.ingest_url)``.
+    """
+    run = request.config.pluginmanager.get_plugin(NAME)
+    assert isinstance(run, Run)  # noqa: S101 - for the type checker: the run registered this module
+    run.require(request.node, Capability.HTTP_ACTION)
+    from harness.clients.receiver import RunningReceiver  # noqa: PLC0415 - as above
+
+    made: list[RunningReceiver] = []
+
+    async def make() -> RunningReceiver:
+        name = telemetry.receiver_name()
+        running = RunningReceiver(
+            name,
+            await faults.start_receiver(name),
+            faults=faults,
+            stories=telemetry.stories,
+            tls=telemetry.tls,
+            patience=telemetry.patience,
+        )
+        made.append(running)
+        running.destination = await make_destination(running.ingest_url)
+        await running.begin_counting()
+        return running
+
+    yield make
+    await _remove((f"receiver {each.name}", each.stop()) for each in made if each.is_running)
+
+
+async def _remove(steps: Iterable[tuple[str, Awaitable[None]]]) -> None:
+    """Do every step, whatever becomes of the others.
+
+    Raises:
+        TeardownError: some failed; says what is left and why.
+    """
+    left = []
+    for name, step in steps:
+        try:
+            await step
+        except Exception as error:  # noqa: BLE001 - told of below, with those of the other steps
+            left.append(f"{name} ({error})")
+    if left:
+        raise TeardownError(left, remedy="delete them by hand, or restart the stand-in")

@@ -1,0 +1,210 @@
+"""What the fixtures of readings make, and that nothing of it is left after the test, without a target."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock, MagicMock, Mock
+
+import pytest
+
+from harness import telemetry_fixtures
+from harness.errors import ExpectationError, TargetUnavailable, TeardownError
+from harness.targets.names import Names
+from harness.targets.outputs import StackOutputs
+from harness.telemetry_fixtures import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from harness import DeadLetters, ReceiverView, Rows, Stories
+    from harness.telemetry_fixtures import MakeDestination, MakeReceiver, MakeRule
+
+STACK = StackOutputs(
+    region="eu-central-1",
+    iot_endpoint="broker.test",
+    iot_mqtts_port=9883,
+    iot_wss_url="wss://broker.test/mqtt",
+    identity_pool_id="eu-central-1:pool",
+    client_id_prefix="public-",
+    topic_prefix="public/",
+    telemetry_topic="things/telemetry",
+    device_policy_name="devices",
+    rule_name="telemetry",
+    table_name="readings",
+    receiver_url="https://127.0.0.1:1",
+    dead_letter_queue_url="https://sqs.test/dead",
+)
+OWN = "https://127.0.0.1:2/ingest"
+
+
+class FakeIot:
+    """Plays boto3's ``iot`` client: what is made is kept, and a rule brings the destination that it lacks."""
+
+    def __init__(self) -> None:
+        self.rules = {"telemetry"}
+        self.destinations: dict[str, str] = {}
+
+    def get_topic_rule(self, **_: Any) -> dict[str, Any]:
+        """Answer with the stack's rule."""
+        actions = [{"http": {"url": "https://u/ingest"}}]
+        return {"rule": {"ruleName": "telemetry", "sql": "SELECT * FROM 'things/telemetry'", "actions": actions}}
+
+    def create_topic_rule(self, *, ruleName: str, topicRulePayload: dict[str, Any]) -> None:  # noqa: N803 - boto3's
+        """Keep a rule, and what it needs."""
+        self.rules.add(ruleName)
+        url = topicRulePayload["actions"][0]["http"].get("confirmationUrl")
+        if url and url not in self.destinations.values():
+            self.destinations[f"arn:automatic/{url}"] = url
+
+    def delete_topic_rule(self, *, ruleName: str) -> None:  # noqa: N803 - boto3's
+        """Forget a rule."""
+        self.rules.remove(ruleName)
+
+    def create_topic_rule_destination(self, *, destinationConfiguration: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - boto3's
+        """Keep a destination."""
+        arn = f"arn:made/{len(self.destinations)}"
+        self.destinations[arn] = destinationConfiguration["httpUrlConfiguration"]["confirmationUrl"]
+        return {"topicRuleDestination": {"arn": arn}}
+
+    def get_topic_rule_destination(self, *, arn: str) -> dict[str, Any]:
+        """Answer that it is confirmed, unless nobody is there to do so."""
+        status = "ERROR" if "nobody" in self.destinations[arn] else "ENABLED"
+        return {"topicRuleDestination": {"arn": arn, "status": status}}
+
+    def delete_topic_rule_destination(self, *, arn: str) -> None:
+        """Forget a destination."""
+        del self.destinations[arn]
+
+    def list_topic_rule_destinations(self) -> dict[str, Any]:
+        """Answer with all."""
+        items = self.destinations.items()
+        return {"destinationSummaries": [{"arn": a, "httpUrlSummary": {"confirmationUrl": url}} for a, url in items]}
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture
+def iot() -> FakeIot:
+    """AWS IoT."""
+    return FakeIot()
+
+
+@pytest.fixture
+def environment(iot: FakeIot) -> Mock:
+    """An environment whose clients are doubles."""
+    clients = {"iot": iot, "dynamodb": MagicMock(), "sqs": Mock()}
+    return Mock(names=Names("run"), client=Mock(side_effect=clients.__getitem__), clients=clients)
+
+
+@pytest.fixture
+def telemetry(environment: Mock) -> Telemetry:
+    """What the run's fixture of that name gives, in front of doubles."""
+    return Telemetry(environment, stack=STACK, patience=0.1, trace=None)
+
+
+@pytest.fixture
+def faults() -> AsyncMock:
+    """The faults of a target with further receivers."""
+    return AsyncMock(start_receiver=AsyncMock(return_value=OWN.removesuffix("/ingest")))
+
+
+@pytest.fixture
+def left(iot: FakeIot) -> Iterator[None]:
+    """Look, when all other fixtures are gone, at what is left."""
+    yield
+    assert iot.rules == {"telemetry"}
+    assert iot.destinations in ({}, {"arn:stack": "https://u/ingest"})
+
+
+@pytest.fixture
+async def left_running(faults: AsyncMock) -> AsyncIterator[None]:
+    """Look, when all other fixtures are gone, at which receivers run."""
+    yield
+    started = [call.args[0] for call in faults.start_receiver.await_args_list]
+    assert [call.args[0] for call in faults.stop_receiver.await_args_list] == started
+
+
+async def test_rules_and_what_they_brought_are_deleted(left: None, make_rule: MakeRule, iot: FakeIot) -> None:
+    """Destinations that AWS IoT made for a rule of the test's own, and no others."""
+    iot.destinations["arn:stack"] = "https://u/ingest"
+
+    own = await make_rule(topic="mine", url=OWN)
+    await make_rule(topic="mine", url="https://u/ingest")
+    await make_rule(topic="mine", where="temp > 1")
+
+    assert own.urls == (OWN,)
+    assert iot.rules == {"telemetry", "rule_run_1", "rule_run_2", "rule_run_3"}
+    assert set(iot.destinations) == {"arn:stack", f"arn:automatic/{OWN}"}
+
+
+async def test_destinations_are_deleted(left: None, make_destination: MakeDestination, iot: FakeIot) -> None:
+    """Also one that was not confirmed, which is an error unless the test wants that."""
+    assert await (await make_destination(OWN)).status() == "ENABLED"
+    await make_destination("https://nobody/ingest", status="ERROR")
+    with pytest.raises(ExpectationError, match=r"was to become ENABLED .* and is ERROR"):
+        await make_destination("https://nobody/ingest")
+
+    assert len(iot.destinations) == 3
+
+
+async def test_a_further_receiver_is_made_and_stopped(
+    left: None, left_running: None, make_receiver: MakeReceiver, faults: AsyncMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a destination, and it ends with the test whether or not the test has ended it."""
+    monkeypatch.setattr("harness.clients.receiver.ReceiverView.metrics", AsyncMock(return_value={}))
+
+    first, second = await make_receiver(), await make_receiver()
+    await first.stop("term")
+
+    assert (first.ingest_url, first.name, second.name) == (OWN, "r-run-1", "r-run-2")
+    assert first.destination is not None
+    assert await first.destination.status() == "ENABLED"
+    faults.stop_receiver.assert_awaited_once_with("r-run-1", how="term")
+
+
+async def test_the_views_are_of_the_stacks_own(
+    rows: Rows, receiver: ReceiverView, dead_letters: DeadLetters, stories: Stories, telemetry: Telemetry
+) -> None:
+    """Table, receiver and queue; a receiver that is down does not keep a test from beginning."""
+    with pytest.raises(ExpectationError, match="sensor-1 was to have 1 row in the table readings within"):
+        await rows.expect("sensor-1")
+    telemetry.dynamodb.get_paginator.assert_called_with("query")
+    with pytest.raises(TargetUnavailable, match=r"The receiver at https://127\.0\.0\.1:1 does not answer"):
+        await receiver.metrics()
+    telemetry.sqs.receive_message.return_value = {}
+    assert await dead_letters.of(Mock(topic="t", payload=b"p")) == []
+    assert telemetry.sqs.receive_message.call_args.kwargs["QueueUrl"] == "https://sqs.test/dead"
+    assert stories is telemetry.stories
+
+
+def test_clients_are_made_when_they_are_needed(telemetry: Telemetry, environment: Mock, iot: FakeIot) -> None:
+    """And closed with the run, if they were."""
+    telemetry.close()
+    environment.client.assert_not_called()
+
+    assert telemetry.dynamodb is telemetry.dynamodb
+    telemetry.close()
+
+    environment.client.assert_called_once_with("dynamodb")
+    environment.clients["dynamodb"].close.assert_called_once_with()
+    environment.clients["sqs"].close.assert_not_called()
+
+
+async def test_what_cannot_be_removed_is_told_of_in_the_end() -> None:
+    """Every step is done, whatever became of the others."""
+    done: list[str] = []
+
+    async def fine() -> None:
+        await asyncio.sleep(0)
+        done.append("fine")
+
+    async def broken() -> None:
+        raise TargetUnavailable("The target is gone.")
+
+    with pytest.raises(TeardownError) as failure:
+        await telemetry_fixtures._remove([("rule a", broken()), ("rule b", fine())])
+
+    assert done == ["fine"]
+    assert failure.value.left_behind == ("rule a (The target is gone.)",)
