@@ -1,0 +1,235 @@
+"""Promise: a rule posts where it may, tries again when it should, and leaves a dead letter when it could not."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import ExpectationError
+
+if TYPE_CHECKING:
+    from harness import BroadcastClient, DeadLetters, Device, Faults, Operator, ReceiverView, Rows, Topics
+    from harness.device_fixtures import MakeDevice
+    from harness.telemetry_fixtures import MakeDestination, MakeReceiver, MakeRule
+
+pytestmark = [pytest.mark.e2e, pytest.mark.needs("HTTP_ACTION", "TRACE")]
+
+
+@pytest.mark.behaviour("rule.http.retry", source="DG:https-rule-action")
+async def test_a_reading_survives_a_receiver_that_cannot_write(
+    device: Device, rows: Rows, receiver: ReceiverView, faults: Faults
+) -> None:
+    """The receiver answers 503 to the first try, since the table throttles it, and 200 to the second: one row."""
+    await faults.fail_call(
+        "dynamodb", "PutItem", code="ProvisionedThroughputExceededException", times=1, contains=device.thing_name
+    )
+
+    reading = await device.publish_reading(temp=21.5)
+
+    await rows.expect(device_id=device.thing_name)
+    assert [each.status for each in await receiver.deliveries(reading)] == [503, 200]
+
+
+@pytest.mark.behaviour("rule.http.tries", source="DG:https-rule-action")
+async def test_a_reading_becomes_a_dead_letter_after_three_tries(
+    device: Device, rows: Rows, receiver: ReceiverView, dead_letters: DeadLetters, faults: Faults
+) -> None:
+    """A table that goes on throttling costs three tries and one dead letter; the next reading is stored."""
+    await faults.fail_call(
+        "dynamodb", "PutItem", code="ProvisionedThroughputExceededException", times=3, contains=device.thing_name
+    )
+
+    lost = await device.publish_reading(temp=1)
+
+    letter = await dead_letters.expect(lost)
+    assert letter.payload == lost.payload
+    assert [each.status for each in await receiver.deliveries(lost)] == [503, 503, 503]
+    await device.publish_reading(temp=2)
+    row = await rows.expect(device_id=device.thing_name)
+    assert row.temperature == Decimal(2)
+
+
+@pytest.mark.behaviour("rule.error-action", source="DG:rule-error-handling")
+async def test_a_reading_becomes_a_dead_letter_while_the_receiver_is_down(
+    make_device: MakeDevice,
+    make_receiver: MakeReceiver,
+    make_rule: MakeRule,
+    rows: Rows,
+    dead_letters: DeadLetters,
+    topics: Topics,
+) -> None:
+    """A receiver down for longer than the budget costs no row and exactly one dead letter; once it is back, one row."""
+    own = await make_receiver()
+    rule = await make_rule(topic=topics.own_telemetry, url=own.ingest_url)
+    device = await make_device(may_publish=topics.own_telemetry)
+    await own.stop()
+
+    lost = await device.publish_reading(temp=1, topic=topics.own_telemetry)
+
+    letter = await dead_letters.expect(lost)
+    assert (letter.rule_name, letter.client_id, letter.payload) == (rule.name, device.client_id, lost.payload)
+    await rows.expect_none(device.thing_name, after=lost)
+    await own.start()
+    stored = await device.publish_reading(temp=2, topic=topics.own_telemetry)
+    row = await rows.expect(device_id=device.thing_name)
+    assert row.temperature == Decimal(2)
+    await dead_letters.expect_none(stored)
+
+
+@pytest.mark.behaviour("rule.http.4xx", source="DG:https-rule-action")
+async def test_a_wrong_secret_is_refused_once(
+    make_device: MakeDevice,
+    make_rule: MakeRule,
+    receiver: ReceiverView,
+    rows: Rows,
+    dead_letters: DeadLetters,
+    topics: Topics,
+) -> None:
+    """A rule that presents another secret gets 403, does not try again, and its reading is a dead letter."""
+    device = await make_device(may_publish=topics.own_telemetry)
+    await make_rule(topic=topics.own_telemetry, secret="not the secret")
+
+    refused = await device.publish_reading(temp=1, topic=topics.own_telemetry)
+
+    assert [each.status for each in await receiver.deliveries(refused)] == [403]
+    await dead_letters.expect(refused)
+    await device.publish_reading(temp=2)  # by the stack's own rule, which knows the secret
+    row = await rows.expect(device_id=device.thing_name)
+    assert row.temperature == Decimal(2)
+
+
+@pytest.mark.behaviour("destination.confirmation", source="DG:http-action-destination")
+@pytest.mark.needs("DESTINATION_CONFIRMATION")
+async def test_nothing_is_posted_before_the_destination_has_confirmed(
+    make_device: MakeDevice,
+    make_destination: MakeDestination,
+    make_rule: MakeRule,
+    receiver: ReceiverView,
+    rows: Rows,
+    dead_letters: DeadLetters,
+    topics: Topics,
+) -> None:
+    """A URL where nobody answers the confirmation gets no request; the confirmed one beside it does."""
+    device = await make_device(may_publish=topics.own_telemetry)
+    deaf = f"{receiver.url}/deaf"
+    await make_destination(deaf, status="ERROR")
+    await make_rule(topic=topics.own_telemetry, url=deaf)
+
+    unheard = await device.publish_reading(temp=1, topic=topics.own_telemetry)
+
+    assert await receiver.deliveries(unheard) == []
+    await dead_letters.expect(unheard)
+    await device.publish_reading(temp=2)
+    row = await rows.expect(device_id=device.thing_name)
+    assert row.temperature == Decimal(2)
+
+
+@pytest.mark.behaviour("destination.status", source="DG:http-action-destination")
+@pytest.mark.needs("DESTINATION_CONFIRMATION")
+async def test_a_disabled_destination_gets_nothing(
+    make_device: MakeDevice,
+    make_receiver: MakeReceiver,
+    make_rule: MakeRule,
+    rows: Rows,
+    dead_letters: DeadLetters,
+    topics: Topics,
+) -> None:
+    """A destination that is switched off gets no request, and gets them again once it is switched on."""
+    own = await make_receiver()
+    await make_rule(topic=topics.own_telemetry, url=own.ingest_url)
+    device = await make_device(may_publish=topics.own_telemetry)
+    await own.destination.disable()
+
+    unheard = await device.publish_reading(temp=1, topic=topics.own_telemetry)
+
+    assert await own.deliveries(unheard) == []
+    await dead_letters.expect(unheard)
+    await own.destination.enable()
+    await device.publish_reading(temp=2, topic=topics.own_telemetry)
+    row = await rows.expect(device_id=device.thing_name)
+    assert row.temperature == Decimal(2)
+
+
+async def test_a_rule_posts_only_what_its_condition_lets_through(
+    make_device: MakeDevice, make_rule: MakeRule, receiver: ReceiverView, rows: Rows, topics: Topics
+) -> None:
+    """A WHERE that is false, or compares what is not there, posts nothing and fails nothing."""
+    device = await make_device(may_publish=topics.own_telemetry)
+    await make_rule(topic=topics.own_telemetry, where="temp > 30 AND NOT deviceId = 'nobody'")
+
+    cold = await device.publish_reading(temp=21.5, topic=topics.own_telemetry)
+    vague = await device.publish_raw({"deviceId": device.thing_name}, topic=topics.own_telemetry)
+    hot = await device.publish_reading(temp=31, topic=topics.own_telemetry)
+
+    assert await receiver.deliveries(cold) == []
+    assert await receiver.deliveries(vague) == []
+    await receiver.expect_delivery(hot, status=200)
+    row = await rows.expect(device_id=device.thing_name)
+    assert row.temperature == Decimal(31)
+
+
+async def test_two_rules_both_get_the_message(
+    make_device: MakeDevice, make_rule: MakeRule, receiver: ReceiverView, topics: Topics
+) -> None:
+    """Every rule whose filter matches runs for itself: one may succeed and the other fail."""
+    device = await make_device(may_publish=topics.own_telemetry)
+    good = await make_rule(topic=topics.own_telemetry)
+    bad = await make_rule(topic=topics.own_telemetry, secret="not the secret")
+
+    reading = await device.publish_reading(temp=1, topic=topics.own_telemetry)
+
+    tries = await receiver.deliveries(reading)
+    assert {each.rule: each.status for each in tries} == {good.name: 200, bad.name: 403}
+
+
+async def test_the_back_offices_reading_is_stored_too(operator: Operator, rows: Rows, topics: Topics) -> None:
+    """A message published over HTTPS has no client id and no trace id, and becomes one row all the same."""
+    device_id = topics.prefix.strip("/").replace("/", "-")
+
+    await operator.publish(topics.telemetry, {"deviceId": device_id, "temp": 5})
+
+    row = await rows.expect(device_id=device_id)
+    assert (row.temperature, len(row.message_id)) == (Decimal(5), 32)
+
+
+async def test_a_broadcast_does_not_wait_for_a_receiver_that_hangs(
+    make_device: MakeDevice,
+    make_receiver: MakeReceiver,
+    make_rule: MakeRule,
+    broadcast_client: BroadcastClient,
+    dead_letters: DeadLetters,
+    topics: Topics,
+) -> None:
+    """While a rule waits for a receiver that is gone, broadcasts arrive and publishes are acknowledged."""
+    own = await make_receiver()
+    await make_rule(topic=topics.own_telemetry, url=own.ingest_url)
+    device = await make_device(may_publish=topics.own_telemetry)
+    await broadcast_client.subscribe(topics.broadcast)
+    await own.stop()
+
+    lost = await device.publish_reading(temp=1, topic=topics.own_telemetry)
+    message = await broadcast_client.publish(topics.broadcast, "Hello, World!")
+
+    await message.reaches([broadcast_client])
+    await dead_letters.expect(lost)
+
+
+async def test_the_failure_says_why_there_is_no_row(
+    make_device: MakeDevice, make_rule: MakeRule, rows: Rows, topics: Topics
+) -> None:
+    """Whoever waits for a row that cannot come is told which rule said no, and with which values."""
+    device = await make_device(may_publish=topics.own_telemetry)
+    rule = await make_rule(topic=topics.own_telemetry, where="temp > 100")
+    reading = await device.publish_reading(temp=21.5, topic=topics.own_telemetry)
+    await rows.expect_none(device.thing_name, after=reading)
+    await make_rule(topic=topics.own_telemetry)
+    await device.publish_reading(temp=1, topic=topics.own_telemetry)
+    await rows.expect(device_id=device.thing_name)
+
+    with pytest.raises(ExpectationError) as failure:
+        await rows.expect_none(device.thing_name, after=reading)
+
+    assert rule.name in str(failure.value)
+    assert "temp > 100" in str(failure.value)
