@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from harness.errors import SettingsError
-from harness.targets.embedded.supervisor import DEFAULT_STACK
+from harness.targets.embedded.options import DEFAULT_STACK
 from harness.targets.embedded.target import EmbeddedTarget
 from harness.targets.endpoint import EndpointTarget
 

@@ -64,9 +64,11 @@ def header_value(secret: str) -> str:
     return secret
 
 
-def trust(service: str, *actions: str) -> str:
+def trust(service: str, *actions: str, condition: dict[str, dict[str, str]] | None = None) -> str:
     """Return the trust policy of a role that an AWS service takes on."""
-    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": list(actions)}
+    statement: dict[str, object] = {"Effect": "Allow", "Principal": {"Service": service}, "Action": list(actions)}
+    if condition:
+        statement["Condition"] = condition
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
@@ -188,7 +190,10 @@ dead_letters = aws.sqs.Queue("dead-letters", message_retention_seconds=FOURTEEN_
 rule_role = aws.iam.Role(
     "rule",
     description="What rules of AWS IoT may do: put readings that were not delivered into the dead-letter queue.",
-    assume_role_policy=trust("iot.amazonaws.com", "sts:AssumeRole"),
+    # In this account's name alone: a rule of another account that names this role does not get it.
+    assume_role_policy=trust(
+        "iot.amazonaws.com", "sts:AssumeRole", condition={"StringEquals": {"aws:SourceAccount": account_id}}
+    ),
 )
 
 rule_policy = aws.iam.RolePolicy(

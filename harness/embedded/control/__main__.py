@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="JSON written by the supervisor")
     path = parser.parse_args().config
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the whole group; the supervisor decides
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    _end_on_sigterm()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Neither the libraries' request lines nor their debug output belongs in a log: both can hold signatures.
     for name in ("werkzeug", "botocore", "moto", "urllib3"):
@@ -81,6 +81,18 @@ def _report(report_fd: int | None, port: int) -> None:
     if report_fd is not None:
         with os.fdopen(report_fd, "w", encoding="utf-8") as report:
             report.write(json.dumps({"port": port}) + "\n")
+
+
+def _end_on_sigterm() -> None:
+    """Have a thread of its own wait for SIGTERM: a handler would wait for the main thread, which may be in a lock."""
+    signals = {signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # here and in every thread to come
+
+    def wait() -> None:
+        signal.sigwait(signals)
+        os._exit(0)
+
+    threading.Thread(target=wait, name="sigterm", daemon=True).start()
 
 
 def _follow_lifeline(lifeline_fd: int) -> None:

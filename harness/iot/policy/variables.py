@@ -30,6 +30,8 @@ COGNITO_SUB: Final = "cognito-identity.amazonaws.com:sub"
 COGNITO_AUD: Final = "cognito-identity.amazonaws.com:aud"
 COGNITO_AMR: Final = "cognito-identity.amazonaws.com:amr"
 EXTERNAL_ID: Final = "sts:ExternalId"
+SOURCE_ACCOUNT: Final = "aws:SourceAccount"
+SOURCE_ARN: Final = "aws:SourceArn"
 THING_NAME: Final = "iot:Connection.Thing.ThingName"
 THING_TYPE: Final = "iot:Connection.Thing.ThingTypeName"
 THING_ATTACHED: Final = "iot:Connection.Thing.IsAttached"
@@ -39,7 +41,9 @@ KNOWN: Final[Mapping[Dialect, frozenset[str]]] = MappingProxyType(
     {
         "iam": frozenset({CLIENT_ID, DOMAIN_NAME, SOURCE_IP, USER_ID, USER_NAME, PRINCIPAL_ARN, COGNITO_SUB}),
         "iot": frozenset({CLIENT_ID, DOMAIN_NAME, SOURCE_IP, COGNITO_SUB, THING_NAME, THING_TYPE, THING_ATTACHED}),
-        "trust": frozenset({SOURCE_IP, PRINCIPAL_ARN, COGNITO_SUB, COGNITO_AUD, COGNITO_AMR, EXTERNAL_ID}),
+        "trust": frozenset(
+            {SOURCE_IP, PRINCIPAL_ARN, COGNITO_SUB, COGNITO_AUD, COGNITO_AMR, EXTERNAL_ID, SOURCE_ACCOUNT, SOURCE_ARN}
+        ),
     }
 )
 """Names with one value each, except `COGNITO_AMR`; besides, ``iot:Connection.Thing.Attributes[<name>]`` in IoT

@@ -1,9 +1,10 @@
 """One child process of the supervisor: how it is started, how it reports, how its end is noticed.
 
 A child is a Python interpreter with an environment of its own: nothing of the user's AWS, proxy or Python settings
-reaches it. Its configuration is a file only this user can read. It gets file descriptors for the lifeline, for its
-one line of report, and for what else the supervisor gives it. Besides, it holds, without knowing, the write end of a
-pipe that nobody writes to: when the read end shows end of file the process has ended, whatever the reason.
+reaches it. Its configuration is a file only this user can read, or, for a program that knows nothing of this package,
+further environment variables. It gets file descriptors for the lifeline, for its one line of report, and for what else
+the supervisor gives it. Besides, it holds, without knowing, the write end of a pipe that nobody writes to: when the
+read end shows end of file the process has ended, whatever the reason.
 """
 
 from __future__ import annotations
@@ -76,20 +77,24 @@ class Child:
 
     Args:
         name: for messages and file names, for example ``broker``.
-        command: arguments after the interpreter; ``--config FILE`` is added.
-        config: goes into the file; ``lifeline_fd`` and, unless ``answers_on_stdout``, ``report_fd`` are added.
+        command: arguments after the interpreter; ``--config FILE`` is added, or without a ``config``
+            ``--lifeline-fd N --report-fd N``.
+        config: goes into the file; ``lifeline_fd`` and, unless ``answers_on_stdout``, ``report_fd`` are added. None:
+            there is no file.
+        environment: variables besides those that every child gets.
         folder: where configuration and log go.
         lifeline: the supervisor's.
         inherits: further file descriptors that the child gets, under the same numbers.
-        answers_on_stdout: its report is what it prints, instead of what it writes to ``report_fd``.
+        answers_on_stdout: its report is what it prints, instead of what it writes to ``report_fd``, and then it ends.
     """
 
     def __init__(
         self,
         name: str,
         command: Sequence[str],
-        config: Mapping[str, Any],
         *,
+        config: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
         folder: Path,
         lifeline: Lifeline,
         inherits: Sequence[int] = (),
@@ -99,24 +104,33 @@ class Child:
         slug = name.replace(" ", "-")
         self.log = folder / f"{slug}.log"
         self.has_reported = False
+        self._ends_after_report = answers_on_stdout
         self._received = b""
         self.report_fd, report_end = os.pipe()
-        self.presence_fd, presence_end = os.pipe()
         try:
-            file = folder / f"{slug}.json"
-            settings = {**config, "lifeline_fd": lifeline.read_end}
-            if not answers_on_stdout:
-                settings["report_fd"] = report_end
-            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-                json.dump(settings, stream)
+            self.presence_fd, presence_end = os.pipe()
+        except BaseException:
+            os.close(self.report_fd)
+            os.close(report_end)
+            raise
+        try:
+            if config is None:
+                arguments = ["--lifeline-fd", str(lifeline.read_end), "--report-fd", str(report_end)]
+            else:
+                settings = {**config, "lifeline_fd": lifeline.read_end}
+                if not answers_on_stdout:
+                    settings["report_fd"] = report_end
+                file = folder / f"{slug}.json"
+                _write_privately(file, settings)
+                arguments = ["--config", str(file)]
             with self.log.open("wb") as log:
                 self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
-                    [sys.executable, "-P", *command, "--config", str(file)],
+                    [sys.executable, "-P", *command, *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=report_end if answers_on_stdout else log,
                     stderr=log,
                     pass_fds=(lifeline.read_end, report_end, presence_end, *inherits),
-                    env=make_environment(os.environ),
+                    env={**make_environment(os.environ), **(environment or {})},
                     cwd=folder,
                     process_group=0,  # the terminal's Ctrl-C is for the supervisor alone
                 )
@@ -155,6 +169,11 @@ class Child:
         """Whether the process is gone."""
         return self.process.poll() is not None
 
+    @property
+    def may_end(self) -> bool:
+        """Whether its end means nothing, since it has done all it was started for."""
+        return self._ends_after_report and self.has_reported
+
     def death(self) -> TargetDied:
         """Return the error that says how the process ended, with the tail of its log."""
         try:
@@ -187,9 +206,16 @@ class Child:
         return self.has_ended
 
     def close(self) -> None:
-        """Close the pipes of a process that has ended."""
+        """Close the pipes of a process that has ended; without effect when that has happened."""
         for descriptor in (self.report_fd, self.presence_fd):
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.report_fd = self.presence_fd = -1
+
+
+def _write_privately(file: Path, settings: Mapping[str, Any]) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        json.dump(settings, stream)
 
 
 def make_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -216,7 +242,9 @@ def make_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def _python_path(given: str) -> str | None:
     """Return the module path a child needs to find this package: None when it is installed."""
     root = str(Path(__file__).resolve().parents[3])
-    if given and root in (os.path.realpath(entry) for entry in given.split(os.pathsep)):
-        return given  # the user's own way to this package, which its dependencies may lie on as well
+    entries = given.split(os.pathsep)
+    if given and root in map(os.path.realpath, entries):
+        # The user's own way to this package, which its dependencies may lie on as well; a child is in another folder.
+        return os.pathsep.join(map(os.path.abspath, entries))
     installed = [*site.getsitepackages(), site.getusersitepackages()]
     return None if root in map(os.path.realpath, installed) else root

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from harness.errors import HarnessError, SettingsError, TargetUnavailable
 from harness.targets import ready as ready_files
-from harness.targets.embedded.supervisor import Interrupted, Supervisor, SupervisorOptions
+from harness.targets.embedded.children import Interrupted
+from harness.targets.embedded.options import SupervisorOptions
+from harness.targets.embedded.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -161,6 +163,8 @@ def _describe(ready: ReadyFile, ready_file: Path | None, *, seconds: float) -> I
     yield f"  MQTT, WebSocket   wss://{ready.iot_endpoint}:{ready.wss_port}/mqtt"
     yield f"  MQTT, certificate mqtts://{ready.iot_endpoint}:{ready.mqtts_port}"
     yield f"  CA certificate    {ready.ca_file}"
+    if ready.receiver_url is not None:
+        yield f"  Receiver          {ready.receiver_url}"
     if pool := ready.outputs.get("identityPoolId"):
         yield f"  Identity pool     {pool}"
     if ready_file is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.targets.base import Capability, Environment
-from harness.targets.embedded.supervisor import DEFAULT_STACK, Supervisor, SupervisorOptions
+from harness.targets.embedded.options import DEFAULT_STACK, SupervisorOptions
+from harness.targets.embedded.supervisor import Supervisor
 from harness.targets.names import Names, make_run_id
 
 if TYPE_CHECKING:

@@ -97,7 +97,12 @@ def test_a_rule_may_keep_dead_letters_and_nothing_else(account: Any) -> None:
         }
     ]
     assert trust_of(account, "rule") == [
-        {"Effect": "Allow", "Principal": {"Service": "iot.amazonaws.com"}, "Action": ["sts:AssumeRole"]}
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "iot.amazonaws.com"},
+            "Action": ["sts:AssumeRole"],
+            "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
+        }
     ]
 
 

@@ -7,53 +7,88 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.targets.embedded import SupervisorOptions
+from harness.targets.embedded.children import Children
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FAKE_CHILD = '''
-"""A child that follows the supervisor's contract: fake.py ROLE MODE --config FILE."""
-import json, os, signal, sys, threading, time
+"""A child that follows the supervisor's contract: fake.py ROLE MODE and --config FILE, or the two descriptors."""
+import json, os, signal, socket, sys, threading, time
 
 def follow(lifeline):
     while os.read(lifeline, 1):
         pass
     os._exit(1)
 
-role, mode, _, file = sys.argv[1:]
-config = json.load(open(file, encoding="utf-8"))
+def is_open(descriptor):
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+descriptors = [number for number in range(256) if is_open(number)]
+role, mode, *rest = sys.argv[1:]
+if role == "receiver":
+    config = {"lifeline_fd": int(rest[rest.index("--lifeline-fd") + 1]),
+              "report_fd": int(rest[rest.index("--report-fd") + 1])}
+else:
+    with open(rest[1], encoding="utf-8") as file:
+        config = json.load(file)
 threading.Thread(target=follow, args=(config["lifeline_fd"],), daemon=True).start()
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-if mode == "dies":
+if mode == "dies" or mode == "dies-further" and os.environ["PORT"] == "0" and os.path.exists("receiver.pid"):
     sys.exit(role + " cannot bind its port")
 if mode == "silent":
     os.close(config["report_fd"])
-if mode in ("hangs", "silent"):
-    time.sleep(3600)
+if mode in ("hangs", "silent") or mode == "hangs-further" and os.path.exists("receiver.pid"):
+    with open("hangs", "w"):
+        time.sleep(3600)
 if role == "deployment":
     start = json.loads(os.fdopen(config["start_fd"]).readline())
     if mode == "fails":
         sys.stderr.write(json.dumps({"resource": "aws:iam/role:Role guest", "call": "iam:CreateRole",
-                                     "reason": "EntityAlreadyExists: it is there", "request_id": "r-1"}) + "\\\\n")
+                                     "reason": "EntityAlreadyExists: it is there", "request_id": "r-1"}) + "\\n")
         sys.exit(1)
-    print(json.dumps({"identityPoolId": "us-east-1:0", "start": start, "program": config["program"]}))
+    print(json.dumps({"identityPoolId": "us-east-1:0", "start": start, "program": config["program"],
+                      "descriptors": descriptors, "config": config}))
     sys.exit(0)
-report = {"port": 1} if role == "control" else {"mqtts_port": 2, "wss_port": 3}
-report["environment"] = dict(os.environ)
-os.write(config["report_fd"], json.dumps(report).encode() + b"\\\\n")
+if role == "receiver":
+    listening = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+    report = {"port": listening.getsockname()[1]} if mode != "portless" else {}
+    with open("receiver.pid", "w") as file:
+        file.write(str(os.getpid()))
+else:
+    report = {"port": 1} if role == "control" else {"mqtts_port": 2, "wss_port": 3}
+report.update(environment=dict(os.environ), descriptors=descriptors, config=config)
+os.write(config["report_fd"], json.dumps(report).encode() + b"\\n")
 os.close(config["report_fd"])
 if mode == "leaves":
     time.sleep(0.1)
     sys.exit("had enough")
+if mode == "asks":
+    answers = []
+    with socket.socket(fileno=config["supervisor_fd"]) as line, line.makefile("rw") as both:
+        for request in ({"id": 1, "op": "stop_receiver", "name": "main", "how": "kill"},
+                        {"id": 2, "op": "start_receiver", "name": "extra-1"},
+                        {"id": 3, "op": "start_receiver", "name": "main"}):
+            both.write(json.dumps(request) + "\\n")
+            both.flush()
+            answers.append(json.loads(both.readline()))
+        with open("answers.new", "w") as file:
+            json.dump(answers, file)
+        os.rename("answers.new", "answers")
+        time.sleep(3600)
 while True:
     time.sleep(3600)
 '''.replace("\\\\n", "\\n")
@@ -69,16 +104,37 @@ def make_options(tmp_path: Path) -> Callable[..., SupervisorOptions]:
     (program / "Pulumi.yaml").write_text("name: made-up\n")
 
     def make(
-        *, control: str = "lives", broker: str = "lives", deployment: str = "lives", stack: bool = False
+        *,
+        control: str = "lives",
+        broker: str = "lives",
+        deployment: str = "lives",
+        receiver: str = "lives",
+        stack: bool = False,
     ) -> SupervisorOptions:
         return SupervisorOptions(
             stack=program if stack else None,
             control_command=(str(script), "control", control),
             broker_command=(str(script), "broker", broker),
             deployment_command=(str(script), "deployment", deployment),
+            receiver_command=(str(script), "receiver", receiver),
         )
 
     return make
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """What the fake children reported during a start, by their names; filled as it comes."""
+    told: dict[str, dict[str, Any]] = {}
+    await_reports = Children.await_reports
+
+    def listen(children: Children, awaited: Any) -> Any:
+        got = await_reports(children, awaited)
+        told.update({child.name: report for child, report in got.items()})
+        return got
+
+    monkeypatch.setattr(Children, "await_reports", listen)
+    return told
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def spawn(tmp_path: Path) -> Iterator[Callable[[str], Child]]:
     def run(source: str) -> Child:
         script = tmp_path / "child.py"
         script.write_text(f"import json, os, sys, time\nconfig = json.load(open(sys.argv[2]))\n{source}\n", "utf-8")
-        child = Child("the child", (str(script),), {"a": 1}, folder=tmp_path, lifeline=lifeline)
+        child = Child("the child", (str(script),), config={"a": 1}, folder=tmp_path, lifeline=lifeline)
         children.append(child)
         return child
 
@@ -121,6 +121,8 @@ def test_a_child_finds_this_package_where_its_parent_found_it(monkeypatch: pytes
     given = f"/elsewhere{os.pathsep}{ROOT}"
     assert make_environment({"PYTHONPATH": given})["PYTHONPATH"] == given
     assert make_environment({"PYTHONPATH": "/elsewhere"})["PYTHONPATH"] == ROOT
+    monkeypatch.chdir(ROOT)
+    assert make_environment({"PYTHONPATH": f"{os.pathsep}harness"})["PYTHONPATH"] == f"{ROOT}{os.pathsep}{ROOT}/harness"
     monkeypatch.setattr(site, "getsitepackages", lambda: [ROOT])
     assert "PYTHONPATH" not in make_environment({"PYTHONPATH": "/elsewhere"})
 
@@ -135,11 +137,43 @@ def test_an_environment_keeps_what_running_takes() -> None:
     assert not {"AWS_PROFILE", "FLASK_DEBUG", "PYTHONHOME"} & set(made)
 
 
+def test_a_child_without_a_configuration_gets_arguments_and_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a program that knows nothing of this package; no file is left with what it was told."""
+    monkeypatch.setenv("SECRET", "of the user")
+    script = tmp_path / "child.py"
+    script.write_text(
+        "import json, os, sys\n"
+        "lifeline, report = int(sys.argv[2]), int(sys.argv[4])\n"
+        "told = {'names': sys.argv[1::2], 'environment': dict(os.environ), 'is_pipe': os.fstat(lifeline).st_mode}\n"
+        "os.write(report, json.dumps(told).encode() + b'\\n')\n",
+        "utf-8",
+    )
+    lifeline = Lifeline()
+    child = Child(
+        "the child", (str(script),), environment={"PORT": "0", "NO_PROXY": "x"}, folder=tmp_path, lifeline=lifeline
+    )
+    told = report_of(child)
+    assert child.wait(30)
+    child.close()
+    child.close()
+    lifeline.cut()
+
+    assert told["names"] == ["--lifeline-fd", "--report-fd"]
+    seen = told["environment"]
+    assert isinstance(seen, dict)
+    assert (seen["PORT"], seen["NO_PROXY"], seen["AWS_EC2_METADATA_DISABLED"]) == ("0", "x", "true")
+    assert "SECRET" not in seen
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["child.py", "the-child.log"]
+    assert not child.may_end
+
+
 def test_a_child_that_cannot_be_started_leaves_no_descriptors(tmp_path: Path) -> None:
     """Its pipes are closed with the error."""
     lifeline = Lifeline()
     before = len(list(Path("/dev/fd").iterdir()))
     with pytest.raises(OSError, match="No such file"):
-        Child("x", (), {}, folder=tmp_path / "missing", lifeline=lifeline)
+        Child("x", (), config={}, folder=tmp_path / "missing", lifeline=lifeline)
     assert len(list(Path("/dev/fd").iterdir())) == before
     lifeline.cut()

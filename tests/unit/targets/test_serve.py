@@ -8,11 +8,13 @@ import signal
 import stat
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
 import harness
+from harness import cli
 from harness.targets import ready as ready_files
 from harness.targets.embedded import serve
 
@@ -34,6 +36,7 @@ options = SupervisorOptions(
     control_command=(script, "control", modes[0]),
     broker_command=(script, "broker", modes[1]),
     deployment_command=(script, "deployment", modes[2]),
+    receiver_command=(script, "receiver", modes[3]),
 )
 sys.exit(serve(ready_file=pathlib.Path(ready_file), options=options))
 """
@@ -47,12 +50,17 @@ def start(
     started = []
 
     def run(
-        *, control: str = "lives", broker: str = "lives", deployment: str = "lives", ready_file: Path | None = None
+        *,
+        control: str = "lives",
+        broker: str = "lives",
+        deployment: str = "lives",
+        receiver: str = "lives",
+        ready_file: Path | None = None,
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [
                 *(python, "-c", COMMAND, str(tmp_path / "fäke child.py"), str(tmp_path / "a program")),
-                *(str(ready_file or tmp_path / "ready.json"), control, broker, deployment),
+                *(str(ready_file or tmp_path / "ready.json"), control, broker, deployment, receiver),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -103,6 +111,7 @@ def test_serve_says_where_everything_is_and_writes_the_ready_file(
     assert err == ""
     assert "wss://localhost:3/mqtt" in out
     assert "us-east-1:0" in out
+    assert f"  Receiver          {content['receiver_url']}\n" in out
     assert content["secret_access_key"] not in out
     assert content["admin_token"] not in out
     assert not ready_file.exists()
@@ -132,11 +141,11 @@ def test_serve_ends_on_a_signal_with_its_exit_code(
     out, err = process.communicate()
     assert (process.returncode, err) == (code, "")
     assert last in out.splitlines()[-1]
-    assert processes_of(private_temp) == []
+    assert processes_of(tmp_path) == []
     assert list(private_temp.iterdir()) == []
 
 
-@pytest.mark.parametrize("moment", ["control-plane.json", "deployment.json", "broker.json", "ready"])
+@pytest.mark.parametrize("moment", ["control-plane.json", "deployment.json", "receiver.log", "broker.json", "ready"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_serve_at_any_moment(
     moment: str,
@@ -157,7 +166,7 @@ def test_nothing_outlives_serve_at_any_moment(
     process.send_signal(number)
     process.communicate()
 
-    eventually(lambda: processes_of(private_temp) == [])
+    eventually(lambda: processes_of(tmp_path) == [])
     assert process.returncode == {signal.SIGTERM: 0, signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[number]
 
 
@@ -166,6 +175,8 @@ def test_nothing_outlives_serve_at_any_moment(
     [
         ({"control": "dies"}, "control cannot bind its port"),
         ({"broker": "leaves"}, "had enough"),
+        ({"receiver": "dies"}, "The receiver ended with exit code 1"),
+        ({"receiver": "leaves"}, "The receiver ended with exit code 1"),
         ({"deployment": "fails"}, "aws:iam/role:Role guest (iam:CreateRole)"),
     ],
 )
@@ -173,7 +184,7 @@ def test_serve_ends_with_the_reason_when_a_child_dies(
     modes: dict[str, str],
     told: str,
     start: Callable[..., subprocess.Popen[str]],
-    private_temp: Path,
+    tmp_path: Path,
     processes_of: ProcessesOf,
 ) -> None:
     """Exit code 1, and the tail of the log on standard error."""
@@ -183,7 +194,7 @@ def test_serve_ends_with_the_reason_when_a_child_dies(
 
     assert process.returncode == 1
     assert told in err
-    assert processes_of(private_temp) == []
+    assert processes_of(tmp_path) == []
 
 
 def test_a_second_serve_works_beside_the_first(
@@ -306,6 +317,79 @@ def test_serve_goes_on_when_nobody_reads_what_it_prints(
     eventually((tmp_path / "ready.json").exists)
     process.terminate()
     assert process.wait(timeout=30) == 0
+
+
+def test_serve_takes_its_options_from_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports and the further CA arrive; a receiver's port without a receiver is a mistake of the caller."""
+    received: list[dict[str, Any]] = []
+
+    def run_server(**given: Any) -> int:
+        received.append(given)
+        return 0
+
+    monkeypatch.setattr("harness.targets.embedded.serve", run_server)
+    arguments = ["serve", "--receiver-port", "8443", "--http-ca-file", "own ca.pem", "--control-port", "4566"]
+
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+    options = received[0]["options"]
+    assert (options.receiver_port, options.http_ca_file, options.control_port) == (8443, Path("own ca.pem"), 4566)
+
+    refused = CliRunner().invoke(cli.app, [*arguments, "--no-stack"])
+    assert refused.exit_code == 2
+    assert "--receiver-port='8443' is not accepted" in refused.stderr
+    assert len(received) == 1
+    assert CliRunner().invoke(cli.app, ["serve", "--receiver-port", "65536"]).exit_code == 2
+
+
+def test_serve_without_a_stack_names_no_receiver(make_options: Callable[..., SupervisorOptions]) -> None:
+    """There is none."""
+    lines: list[str] = []
+
+    def echo(line: str) -> None:
+        lines.append(line)
+        if "No ready file" in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert serve(no_stack=True, echo=echo, options=make_options()) == 0
+    assert [line for line in lines if "Receiver" in line] == []
+
+
+def test_serve_goes_on_while_receivers_come_and_go(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, private_temp: Path, eventually: Eventually
+) -> None:
+    """One that is killed on request ends nothing; one that dies afterwards ends all, with its name."""
+    process = start(control="asks")
+    eventually((tmp_path / "ready.json").exists)
+    eventually(lambda: list(private_temp.glob("*/answers")))
+    (pid_file,) = private_temp.glob("*/receiver.pid")
+    assert process.poll() is None
+
+    os.kill(int(pid_file.read_text("utf-8")), signal.SIGKILL)
+
+    _out, err = process.communicate()
+    assert process.returncode == 1
+    assert "The receiver was ended by SIGKILL" in err
+    assert list(private_temp.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_receiver_on_its_way_up_outlives_serve(
+    number: int,
+    start: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+    private_temp: Path,
+    eventually: Eventually,
+    processes_of: ProcessesOf,
+) -> None:
+    """One that was asked for and has not reported ends with the others."""
+    process = start(control="asks", receiver="hangs-further")
+    eventually(lambda: list(private_temp.glob("*/hangs")))
+    eventually((tmp_path / "ready.json").exists)
+
+    process.send_signal(number)
+    process.communicate()
+
+    eventually(lambda: processes_of(tmp_path) == [])
 
 
 def _text(file: Path) -> str:

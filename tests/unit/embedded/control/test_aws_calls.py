@@ -75,6 +75,27 @@ def test_a_call_runs_in_the_name_of_the_rules_role(stand: Any, queue: Any, send:
     assert "a letter" not in json.dumps(record)
 
 
+@pytest.mark.parametrize(
+    ("account", "rule", "is_allowed"),
+    [
+        ("123456789012", "telemetry", True),
+        ("999999999999", "telemetry", False),
+        ("123456789012", "another", False),
+    ],
+)
+def test_a_role_may_be_for_this_account_and_one_rule_alone(  # noqa: PLR0913 - the fixtures and one row of the table
+    stand: Any, queue: Any, send: Any, make_role: Any, account: str, rule: str, is_allowed: bool
+) -> None:
+    """A trust policy against confused deputies holds: ``aws:SourceAccount`` and ``aws:SourceArn`` are the rule's."""
+    source = f"arn:aws:iot:{stand.config.region}:{stand.config.account_id}:rule/{rule}"
+    condition = {"StringEquals": {"aws:SourceAccount": account}, "StringLike": {"aws:SourceArn": source}}
+
+    answer = send(make_role("rules", may_send(queue), Condition=condition))
+
+    assert answer["ok"] is is_allowed
+    assert bodies(stand, queue) == (["a letter"] if is_allowed else [])
+
+
 def test_a_role_without_the_permission_sends_nothing(stand: Any, queue: Any, send: Any, make_role: Any) -> None:
     """AccessDenied as for any caller, with the statement; the trace has it too."""
     other = {**may_send(queue), "Resource": queue["arn"] + "2"}
