@@ -8,7 +8,9 @@ appears at once. Exit codes: 0 done, 1 it did not work, 2 not a valid command li
 from __future__ import annotations
 
 import json
+import math
 import os
+import shlex
 import signal
 import sys
 from dataclasses import fields
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.console import Role
+    from harness.targets.base import Environment
 
 EXIT_CODES: Final = {SettingsError: 2, TargetUnavailable: 4}
 INTERRUPTED: Final = 130
@@ -103,6 +106,18 @@ ControlPortOption = Annotated[
     int,
     typer.Option("--control-port", min=0, max=65535, metavar="PORT", help="AWS APIs; 0 takes a free one."),
 ]
+ReceiverPortOption = Annotated[
+    int,
+    typer.Option("--receiver-port", min=0, max=65535, metavar="PORT", help="The receiver; 0 takes a free one."),
+]
+HttpCaFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--http-ca-file",
+        metavar="PEM",
+        help="Further CA that HTTP actions trust, for a receiver of your own on this machine.",
+    ),
+]
 CountOption = Annotated[
     int | None,
     typer.Option("--count", min=1, metavar="N", help="End after N messages. [default: listen until Ctrl+C]"),
@@ -159,30 +174,33 @@ def _options(
     """Hold the options of the command itself; the description is the application's."""
 
 
-@app.command(short_help="Show guests hearing a broadcaster.")
+@app.command(short_help="Show both paths: guests hear, readings become rows.")
 def demo(
     *,
     clients: Annotated[int, typer.Option("--clients", min=1, metavar="N", help="How many listeners.")] = 3,
     messages: Annotated[
         int, typer.Option("--messages", min=1, metavar="M", help="How many messages to broadcast.")
     ] = 1,
+    devices: Annotated[
+        int, typer.Option("--devices", min=0, max=100, metavar="D", help="How many devices report a reading.")
+    ] = 2,
     ready_file: ReadyFileOption = None,
 ) -> None:
-    """Show guests hearing a broadcaster, on a stand-in started for the purpose.
+    """Show guests hearing a broadcaster and devices' readings becoming rows, on a stand-in started for the purpose.
 
-    Exit code 1 when a message is missing at a listener.
+    Exit code 1 when a message is missing at a listener, or a row in the table.
     """
 
     def work(terminal: Terminal) -> int:
         from harness.demo import run_demo  # noqa: PLC0415 - only this command shows
 
-        return run_demo(terminal, clients=clients, messages=messages, ready_file=ready_file)
+        return run_demo(terminal, clients=clients, messages=messages, devices=devices, ready_file=ready_file)
 
     _end(work)
 
 
 @app.command(short_help="Run the stand-in.")
-def serve(
+def serve(  # noqa: PLR0913 - one parameter per option
     *,
     ready_file: Annotated[
         Path | None,
@@ -205,6 +223,8 @@ def serve(
     mqtts_port: MqttsPortOption = 0,
     wss_port: WssPortOption = 0,
     control_port: ControlPortOption = 0,
+    receiver_port: ReceiverPortOption = 0,
+    http_ca_file: HttpCaFileOption = None,
     region: Annotated[str, typer.Option("--region", metavar="NAME", help="AWS region to play.")] = "us-east-1",
 ) -> None:
     """Run the stand-in until SIGTERM (exit code 0) or Ctrl+C (130)."""
@@ -213,11 +233,15 @@ def serve(
         from harness.targets.embedded import DEFAULT_STACK, SupervisorOptions  # noqa: PLC0415 - only this command serves
         from harness.targets.embedded import serve as run_server  # noqa: PLC0415 - the same
 
+        if no_stack and receiver_port:
+            raise SettingsError("--receiver-port", str(receiver_port), "no port with --no-stack: there is no receiver")
         options = SupervisorOptions(
             stack=stack or DEFAULT_STACK,
             mqtts_port=mqtts_port,
             wss_port=wss_port,
             control_port=control_port,
+            receiver_port=receiver_port,
+            http_ca_file=http_ca_file,
             region=region,
         )
         return run_server(
@@ -295,6 +319,86 @@ def _converse(role: Role, given: dict[str, Any]) -> None:
         return run_guest(settings, terminal, role=role)
 
     _end(work)
+
+
+@app.command(short_help="Register a device and write its connection kit.")
+def kit(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the device's thing, also its client id.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the kit goes: a folder, new or empty.")],
+    as_zip: Annotated[bool, typer.Option("--zip", help="Write one archive instead of loose files.")] = False,
+    ready_file: ReadyFileOption = None,
+) -> None:
+    """Register a thing with a certificate and the stack's device policy, and write what a device connects with.
+
+    The kit has the files that the AWS console's has: device.pem.crt, private.pem.key, public.pem.key,
+    AmazonRootCA1.pem and start.sh; kit.json says where to connect.
+    """
+
+    def work(terminal: Terminal) -> int:
+        environment = _environment(ready_file, whose="A kit is")
+        from harness.registration import make_kit  # noqa: PLC0415 - only this command registers a device
+
+        made = make_kit(environment, name, out=out, as_zip=as_zip)
+        was = "registered" if made.is_new_thing else "was there before: it has one more certificate now"
+        terminal.line(f"[kit] {name} {was}")
+        terminal.line(f"[kit] certificate {made.certificate_id} with policy {environment.outputs.device_policy_name}")
+        terminal.line(f"[kit] written to {made.path}: {', '.join(made.names)}")
+        if not as_zip:
+            terminal.line(f"[kit] try: thingwright device --kit {shlex.quote(str(made.path))}")
+        return 0
+
+    _end(work)
+
+
+@app.command(short_help="Report readings as the device of a kit.")
+def device(
+    *,
+    folder: Annotated[Path, typer.Option("--kit", metavar="DIR", help="The folder that `thingwright kit` wrote.")],
+    rate: Annotated[float, typer.Option("--rate", min=0.001, max=100, metavar="R", help="Readings per second.")] = 1.0,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, metavar="N", help="End after N readings. [default: until Ctrl+C]")
+    ] = None,
+    temp: Annotated[
+        float | None,
+        typer.Option("--temp", metavar="T", help="Temperature of every reading. [default: swings around 21.5]"),
+    ] = None,
+) -> None:
+    """Connect with a kit's certificate and report readings, as the simulator of a device."""
+
+    def work(terminal: Terminal) -> int:
+        if math.isnan(rate):  # of which no comparison with a bound holds
+            raise SettingsError("--rate", rate, "a number of readings per second")
+        if temp is not None and not math.isfinite(temp):
+            raise SettingsError("--temp", temp, "a number that JSON has")
+        from harness.simulator import run_device  # noqa: PLC0415 - only this command simulates
+
+        return run_device(terminal, folder, rate=rate, count=count, temp=temp)
+
+    _end(work)
+
+
+def _environment(ready_file: Path | None, *, whose: str) -> Environment:
+    """Return the running target that a ready file tells of.
+
+    Raises:
+        TargetUnavailable: there is none, or it has no stack.
+    """
+    from harness.targets.base import Environment  # noqa: PLC0415 - only commands that talk to a target
+    from harness.targets.names import Names, make_run_id  # noqa: PLC0415 - the same
+    from harness.targets.ready import read  # noqa: PLC0415 - the same
+
+    if ready_file is None:
+        raise TargetUnavailable(
+            f"{whose} for one target: give --ready-file FILE or HARNESS_READY_FILE=FILE of a `thingwright serve`."
+        )
+    environment = Environment.from_ready("endpoint", read(ready_file), names=Names(make_run_id()))
+    if environment.stack_outputs is None:
+        raise TargetUnavailable(
+            f"{whose} for a target with a stack, which has the device policy: start `thingwright serve` "
+            "without --no-stack."
+        )
+    return environment
 
 
 @app.command(short_help="Print the outputs of the stack.")

@@ -1,6 +1,7 @@
-"""The demonstration: N guests listen, one broadcasts, and everybody can see who heard what and how fast.
+"""The demonstration of both paths, where everybody can see who heard what, what was stored, and how fast.
 
-The stand-in is started for it, or is one that already runs; the guests are the ones a test uses.
+First N guests listen and one broadcasts; then devices report, and their rows are shown (`harness.demo_devices`). The
+stand-in is started for it, or is one that already runs; the guests and devices are the ones a test uses.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.console import Guest
-    from harness.targets.base import Target
+    from harness.targets.base import Environment, Target
     from harness.terminal import Terminal
 
 GREETING = "🎉 Hello from the broadcaster! This is a test message."
@@ -112,20 +113,21 @@ class Display(Protocol):
         ...
 
 
-def run_demo(terminal: Terminal, *, clients: int, messages: int, ready_file: Path | None) -> int:
+def run_demo(terminal: Terminal, *, clients: int, messages: int, devices: int, ready_file: Path | None) -> int:
     """Run the demonstration on a stand-in of its own, or on the one a ready file tells of.
 
     Args:
         terminal: where it shows itself: live when somebody watches, plain lines otherwise.
         clients: listeners, at least 1.
         messages: broadcasts, at least 1.
+        devices: how many report a reading; 0 leaves the second path out.
         ready_file: of a running ``thingwright serve``; None starts a stand-in and stops it again.
 
     Returns:
-        0 when every listener got every message, else 1.
+        0 when every listener got every message and every reading became a row, else 1.
 
     Raises:
-        HarnessError: the stand-in did not start, or a guest was refused.
+        HarnessError: the stand-in did not start, or a guest or a device was refused.
     """
     terminal.line(f"[demo] {'using' if ready_file else 'starting'} the stand-in")
     target = _make_target(ready_file)
@@ -149,12 +151,34 @@ def run_demo(terminal: Terminal, *, clients: int, messages: int, ready_file: Pat
                 patience=target.patience,
             )
             asyncio.run(demonstration)
+        for line in scoreboard.missing():
+            terminal.line(line)
+        terminal.line(f"[demo] {scoreboard.summary()}")
+        is_stored = not devices or _run_devices(terminal, environment, count=devices, patience=target.patience)
     finally:
         target.stop()
-    for line in scoreboard.missing():
-        terminal.line(line)
-    terminal.line(f"[demo] {scoreboard.summary()}")
-    return 0 if scoreboard.delivered == scoreboard.expected else 1
+    return 0 if scoreboard.delivered == scoreboard.expected and is_stored else 1
+
+
+def _run_devices(terminal: Terminal, environment: Environment, *, count: int, patience: float) -> bool:
+    """Show the second path; tell whether every reading became a row."""
+    from harness.demo_devices import report_readings  # noqa: PLC0415 - the SDKs: not before the first line
+
+    outputs = environment.outputs
+    rule, receiver = outputs.need("rule_name"), outputs.need("receiver_url")
+    terminal.line(f"[demo] rule {rule}: {outputs.telemetry_topic} → {receiver}/ingest")
+    results = asyncio.run(report_readings(environment, count=count, patience=patience, show=terminal.line))
+    for result in results:
+        if result.seconds is None:
+            terminal.line(f"[Device {result.number}] ❌ Not stored:")
+            for line in result.why.splitlines():
+                terminal.line(f"  {line}")
+    seconds = sorted(result.seconds for result in results if result.seconds is not None)
+    line = f"[demo] stored {len(seconds)} of {count}, missing {count - len(seconds)}"
+    if seconds:
+        line += f", publish to row p50 {percentile(seconds, 50) * 1000:.1f} ms, at most {seconds[-1] * 1000:.1f} ms"
+    terminal.line(line)
+    return len(seconds) == count
 
 
 def _make_target(ready_file: Path | None) -> Target:

@@ -4,20 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
+import signal
+import stat
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+import pytest_asyncio
 
+import harness
 from harness.targets import ready
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
-    from harness import Topics
+    from harness import Rows, Topics
     from harness.targets.base import Environment
 
+
+class MakeKit(Protocol):
+    """The type of the fixture `make_kit`."""
+
+    async def __call__(self, *options: str) -> tuple[str, Path]:
+        """Make a kit with further options of the command; give the device's name and the folder it is in."""
+        ...
+
+
+class SetStatus(Protocol):
+    """The type of the fixture `set_status`."""
+
+    async def __call__(self, name: str, status: str) -> None:
+        """Set the status of the certificates of a kit's device."""
+        ...
+
+
 pytestmark = pytest.mark.e2e
+
+PACKAGES = Path(harness.__file__).parents[1]
+"""Where the package is, installed or not."""
 
 
 @pytest.fixture
@@ -30,16 +58,77 @@ def ready_file(environment: Environment, tmp_path: Path) -> Path:
     return path
 
 
-async def run(*arguments: str | Path) -> tuple[int | None, list[str], str]:
-    """Run a command to its end; give exit code, lines of standard output, and standard error."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "harness"),
-        *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+@pytest_asyncio.fixture
+async def make_kit(environment: Environment, ready_file: Path, tmp_path: Path) -> AsyncIterator[MakeKit]:
+    """Makes kits by the command, under names of this test alone; what they registered is removed after it."""
+    names: list[str] = []
+
+    async def make(*options: str) -> tuple[str, Path]:
+        names.append(environment.names.thing_name("kit"))
+        folder = tmp_path / f"mein Kit ä {len(names)}"
+        code, lines, err = await run("kit", names[-1], "--out", folder, "--ready-file", ready_file, *options)
+        assert (code, err) == (0, "")
+        assert lines[0] == f"[kit] {names[-1]} registered"
+        return names[-1], folder
+
+    yield make
+    await asyncio.to_thread(remove, environment, names)
+
+
+@pytest.fixture
+def set_status(environment: Environment) -> SetStatus:
+    """Changes the status of a kit's certificate, as its owner would."""
+
+    def change(name: str, status: str) -> None:
+        iot = environment.client("iot")
+        for arn in iot.list_thing_principals(thingName=name)["principals"]:
+            iot.update_certificate(certificateId=arn.rpartition("/")[2], newStatus=status)
+
+    async def set_status(name: str, status: str) -> None:
+        await asyncio.to_thread(change, name, status)
+
+    return set_status
+
+
+def remove(environment: Environment, names: list[str]) -> None:
+    """Remove what kits registered, in AWS's order: detach, deactivate, delete."""
+    iot, policy = environment.client("iot"), environment.outputs.device_policy_name
+    for name in names:
+        for arn in iot.list_thing_principals(thingName=name)["principals"]:
+            iot.detach_thing_principal(thingName=name, principal=arn)
+            iot.detach_policy(policyName=policy, target=arn)
+            certificate_id = arn.rpartition("/")[2]
+            iot.update_certificate(certificateId=certificate_id, newStatus="INACTIVE")
+            iot.delete_certificate(certificateId=certificate_id)
+        iot.delete_thing(thingName=name)
+
+
+async def start(*command: str | Path, **options: Any) -> asyncio.subprocess.Process:
+    """Start a process whose output is read here."""
+    pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
+    return await asyncio.create_subprocess_exec(*map(str, command), **pipes, **options)
+
+
+async def finish(process: asyncio.subprocess.Process) -> tuple[int | None, list[str], str]:
+    """Await a process; give exit code, lines of standard output, and standard error."""
     out, err = await process.communicate()
     return process.returncode, out.decode().splitlines(), err.decode()
+
+
+async def run(*arguments: str | Path) -> tuple[int | None, list[str], str]:
+    """Run a command to its end; give exit code, lines of standard output, and standard error."""
+    return await finish(await start(sys.executable, "-m", "harness", *arguments))
+
+
+def make_path(folder: Path, **tools: str) -> dict[str, str]:
+    """Make an environment whose PATH has what a script needs of the system and these tools, and nothing else."""
+    folder.mkdir()
+    for name in ("sh", "dirname"):
+        (folder / name).symlink_to(shutil.which(name) or name)
+    for name, text in tools.items():
+        (folder / name).write_text(f'#!/bin/sh\nexec {text} "$@"\n', "utf-8")
+        (folder / name).chmod(0o755)
+    return {"PATH": str(folder), "PYTHONPATH": str(PACKAGES), "LC_ALL": "C"}
 
 
 async def test_the_client_holds_its_example_session(ready_file: Path, topics: Topics) -> None:
@@ -78,10 +167,154 @@ async def test_the_client_says_why_it_was_refused(ready_file: Path, topics: Topi
     assert err.count("\n") == 1
 
 
+@pytest.mark.needs("HTTP_ACTION")
 async def test_the_demonstration_loses_nothing(ready_file: Path) -> None:
-    """Every listener shows every message, and the last line counts none as missing."""
-    code, lines, err = await run("demo", "--ready-file", ready_file, "--clients", "4", "--messages", "2")
+    """Every listener shows every message and every device its row, and both counts have nothing missing."""
+    code, lines, err = await run(
+        "demo", "--ready-file", ready_file, "--clients", "4", "--messages", "2", "--devices", "3"
+    )
 
     assert (code, err) == (0, "")
     assert sum("✅ Received: 🎉 Hello from the broadcaster!" in line for line in lines) == 8
-    assert lines[-1].startswith("[demo] delivered 8 of 8, missing 0, latency p50 ")
+    assert any(line.startswith("[demo] delivered 8 of 8, missing 0, latency p50 ") for line in lines)
+    stored = [
+        line for line in lines if re.search(r"✅ Stored: deviceId=\S+ received_at=\S+Z temperature=[\d.]+$", line)
+    ]
+    assert len(stored) == 3
+    assert lines[-1].startswith("[demo] stored 3 of 3, missing 0, publish to row p50 ")
+
+
+async def test_the_demonstration_can_do_without_devices(ready_file: Path) -> None:
+    """With no device only the first path is told."""
+    code, lines, err = await run("demo", "--ready-file", ready_file, "--clients", "1", "--devices", "0")
+
+    assert (code, err) == (0, "")
+    assert lines[-1].startswith("[demo] delivered 1 of 1, missing 0")
+
+
+@pytest.mark.needs("HTTP_ACTION")
+async def test_a_kit_reports_readings_that_become_rows(make_kit: MakeKit, rows: Rows) -> None:
+    """A kit is all a device needs: its key is its owner's alone, and each reading it reports is stored once."""
+    name, folder = await make_kit()
+
+    code, lines, err = await run("device", "--kit", folder, "--count", "3", "--rate", "50", "--temp", "19.25")
+
+    assert (code, err) == (0, "")
+    assert (lines[1:3], lines[-1]) == (["[connecting]", "[connected]"], "[done] 3 readings")
+    assert all(line.startswith("[published] things/telemetry: {") for line in lines[3:-1])
+    stored = await rows.expect_all(device_id=name, count=3)
+    assert [row.temperature for row in stored] == [Decimal("19.25")] * 3
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("AmazonRootCA1.pem", "device.pem.crt", "kit.json", "private.pem.key", "public.pem.key", "start.sh")
+    ]
+    assert stat.S_IMODE((folder / "private.pem.key").stat().st_mode) == 0o600
+
+
+@pytest.mark.needs("HTTP_ACTION")
+async def test_a_kit_can_be_sent_as_an_archive(make_kit: MakeKit, rows: Rows, tmp_path: Path) -> None:
+    """One archive, readable by its owner alone, is a kit again once it is unpacked."""
+    name, folder = await make_kit("--zip")
+    (archive,) = folder.iterdir()
+    assert (archive.name, stat.S_IMODE(archive.stat().st_mode)) == (f"connection-kit-{name}.zip", 0o600)
+
+    await asyncio.to_thread(shutil.unpack_archive, archive, tmp_path / "unpacked")
+    code, _, err = await run("device", "--kit", tmp_path / "unpacked", "--count", "1", "--temp", "20.5")
+
+    assert (code, err) == (0, "")
+    assert (await rows.expect(device_id=name)).temperature == Decimal("20.5")
+
+
+async def test_a_kit_is_not_written_over_another(make_kit: MakeKit, ready_file: Path) -> None:
+    """A folder with files in it is refused, before anything is registered and without touching one of them."""
+    _, folder = await make_kit()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    code, lines, err = await run("kit", "another", "--out", folder, "--ready-file", ready_file)
+
+    assert (code, lines, err.count("\n")) == (2, [], 1)
+    assert "a folder that is new or empty" in err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.needs("HTTP_ACTION", "POLICY")
+async def test_a_kit_whose_certificate_is_inactive_is_refused(
+    make_kit: MakeKit, set_status: SetStatus, rows: Rows
+) -> None:
+    """The device says in one sentence what lets it in; once its certificate is active again, it is let in."""
+    name, folder = await make_kit()
+    await set_status(name, "INACTIVE")
+
+    code, lines, err = await run("device", "--kit", folder, "--count", "1")
+
+    assert (code, lines[1:], err.count("\n")) == (1, ["[connecting]"], 1)
+    assert err.startswith(f"thingwright: {name} was refused (")
+    assert "has to be ACTIVE" in err
+    await set_status(name, "ACTIVE")
+    assert (await run("device", "--kit", folder, "--count", "1", "--temp", "21"))[0] == 0
+    assert (await rows.expect(device_id=name)).temperature == Decimal(21)
+
+
+@pytest.mark.needs("HTTP_ACTION")
+async def test_a_device_reports_until_it_is_interrupted(make_kit: MakeKit, rows: Rows) -> None:
+    """Ctrl+C is how reporting ends: exit code 0, after a line that counts what was acknowledged."""
+    name, folder = await make_kit()
+    process = await start(sys.executable, "-m", "harness", "device", "--kit", folder, "--rate", "0.001")
+    assert process.stdout is not None
+    async for line in process.stdout:
+        if line.startswith(b"[published]"):
+            break
+
+    process.send_signal(signal.SIGINT)
+
+    assert await finish(process) == (0, ["[done] 1 reading"], "")
+    await rows.expect(device_id=name)
+
+
+async def test_a_device_ends_quietly_when_its_reader_has_enough(make_kit: MakeKit) -> None:
+    """As before `| head -1`: the exit code of a closed pipe, and no complaint."""
+    _, folder = await make_kit()
+    command = [sys.executable, "-m", "harness", "device", "--kit", str(folder), "--rate", "100"]
+
+    process = await start("sh", "-c", '("$@"; echo "code $?" >&2) | head -1', "sh", *command)
+
+    code, lines, err = await finish(process)
+    assert (code, [line.partition(" ")[0] for line in lines], err) == (0, ["[setup]"], "code 141\n")
+
+
+@pytest.mark.needs("HTTP_ACTION")
+async def test_the_kit_s_script_starts_the_simulator(make_kit: MakeKit, rows: Rows, tmp_path: Path) -> None:
+    """Through sh, with an empty environment but for PATH, from another folder: its options are the simulator's."""
+    name, folder = await make_kit()
+    variables = make_path(tmp_path / "bin", thingwright=f"'{sys.executable}' -m harness")
+
+    process = await start("sh", folder / "start.sh", "--count", "1", "--temp", "18", cwd=tmp_path, env=variables)
+
+    code, lines, err = await finish(process)
+    assert (code, lines[-1], err) == (0, "[done] 1 reading", "")
+    assert (await rows.expect(device_id=name)).temperature == Decimal(18)
+
+
+@pytest.mark.needs("HTTP_ACTION")
+async def test_the_kit_works_with_mosquitto(make_kit: MakeKit, rows: Rows, tmp_path: Path) -> None:
+    """Where thingwright is not installed the script publishes one reading with mosquitto_pub: one row."""
+    if not (tool := shutil.which("mosquitto_pub")):
+        pytest.skip("mosquitto_pub (Debian: mosquitto-clients) is not installed")
+    name, folder = await make_kit()
+    variables = make_path(tmp_path / "bin", mosquitto_pub=tool)
+
+    code, lines, err = await finish(await start("sh", folder / "start.sh", cwd=tmp_path, env=variables))
+
+    assert (code, lines, err) == (0, ["thingwright is not installed: one reading by mosquitto_pub."], "")
+    assert (await rows.expect(device_id=name)).temperature == Decimal("21.5")
+
+
+async def test_a_kit_holds_nothing_of_its_target_s_secrets(make_kit: MakeKit, environment: Environment) -> None:
+    """Neither the operator's keys nor the admin API's token are in any file of a kit."""
+    _, folder = await make_kit()
+
+    everything = "".join(path.read_text("utf-8") for path in folder.iterdir())
+
+    operator = asdict(environment.ready)
+    assert operator["iot_endpoint"] in everything
+    for name in ("access_key_id", "secret_access_key", "admin_token", "admin_url"):
+        assert operator[name] not in everything

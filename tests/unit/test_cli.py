@@ -6,20 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from harness import cli
 from harness.errors import ConnectionRefused, SettingsError, TargetUnavailable
+from harness.registration import MadeKit
 from harness.targets import ready
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-COMMANDS = ["client", "demo", "listen", "outputs", "publish", "serve"]
+COMMANDS = ["client", "demo", "device", "kit", "listen", "outputs", "publish", "serve"]
 OUTPUTS = {"more": [1], "iotMqttsPort": 8883, "caFile": None, "identityPoolId": "us-east-1:1", "region": "us-east-1"}
 
 
@@ -219,14 +217,14 @@ def test_demo_and_serve_pass_their_options_on(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr("harness.demo.run_demo", record("demo"))
     monkeypatch.setattr("harness.targets.embedded.serve", record("serve"))
 
-    assert invoke("demo", "--clients", "5", "--messages", "2").exit_code == 7
+    assert invoke("demo", "--clients", "5", "--messages", "2", "--devices", "0").exit_code == 7
     served = invoke(
         *("serve", "--ready-file", str(tmp_path / "r.json"), "--no-stack", "--quirk", "A=1", "--quirk", "B=2"),
         *("--wss-port", "8443", "--region", "eu-west-1"),
     )
 
     assert served.exit_code == 7
-    assert seen["demo"] == {"clients": 5, "messages": 2, "ready_file": None}
+    assert seen["demo"] == {"clients": 5, "messages": 2, "devices": 0, "ready_file": None}
     assert (seen["serve"]["ready_file"], seen["serve"]["no_stack"]) == (tmp_path / "r.json", True)
     assert list(seen["serve"]["quirks"]) == ["A=1", "B=2"]
     assert (seen["serve"]["options"].wss_port, seen["serve"]["options"].region) == (8443, "eu-west-1")
@@ -263,3 +261,109 @@ def test_command_line_survives_an_encoding_without_emoji(ready_file: Path) -> No
     )
 
     assert b"topicPrefix: gr??e/?\n" in done.stdout
+
+
+STACK = {
+    "region": "us-east-1",
+    "iotEndpoint": "localhost",
+    "iotMqttsPort": 40003,
+    "iotWssUrl": "wss://localhost:40002/mqtt",
+    "caFile": __file__,
+    "identityPoolId": "us-east-1:1",
+    "clientIdPrefix": "public-",
+    "topicPrefix": "public/",
+    "telemetryTopic": "things/telemetry",
+    "devicePolicyName": "device-policy",
+}
+
+
+@pytest.fixture
+def kits(monkeypatch: pytest.MonkeyPatch, ready_file: Path) -> list[dict[str, Any]]:
+    """Record what kits would be made of, at a stand-in with a stack, instead of registering anything."""
+    content = json.loads(ready_file.read_text("utf-8"))
+    ready_file.write_text(json.dumps(content | {"outputs": STACK}), encoding="utf-8")
+    recorded: list[dict[str, Any]] = []
+
+    def make_kit(environment: Any, name: str, *, out: Path, as_zip: bool) -> MadeKit:
+        recorded.append({"at": environment.control_plane_url, "name": name, "out": out, "as_zip": as_zip})
+        path = out / "kit.zip" if as_zip else out
+        return MadeKit(path=path, names=("a", "b"), certificate_id="0123", is_new_thing=name != "old")
+
+    monkeypatch.setattr("harness.registration.make_kit", make_kit)
+    return recorded
+
+
+def test_kit_says_what_it_made(kits: list[dict[str, Any]], ready_file: Path) -> None:
+    """Four lines: the thing, its certificate, the files, and a command that can be pasted as it is."""
+    result = invoke("kit", "dev-1", "--out", "mein kit", "--ready-file", str(ready_file))
+
+    assert result.exit_code == 0, result.output
+    assert kits == [{"at": "http://127.0.0.1:1", "name": "dev-1", "out": Path("mein kit"), "as_zip": False}]
+    assert result.output.splitlines() == [
+        "[kit] dev-1 registered",
+        "[kit] certificate 0123 with policy device-policy",
+        "[kit] written to mein kit: a, b",
+        "[kit] try: thingwright device --kit 'mein kit'",
+    ]
+
+
+def test_kit_as_an_archive_is_not_tried_as_it_is(kits: list[dict[str, Any]], ready_file: Path) -> None:
+    """An archive has to be unpacked first, and a thing that was there is told."""
+    result = invoke("kit", "old", "--out", "o", "--zip", "--ready-file", str(ready_file))
+
+    assert kits[0]["as_zip"] is True
+    assert result.output.splitlines() == [
+        "[kit] old was there before: it has one more certificate now",
+        "[kit] certificate 0123 with policy device-policy",
+        "[kit] written to o/kit.zip: a, b",
+    ]
+
+
+def test_kit_asks_which_target(kits: list[dict[str, Any]], ready_file: Path) -> None:
+    """Without a ready file, with one of a target that is gone, and without a stack: a sentence and exit code 4."""
+    content = json.loads(ready_file.read_text("utf-8"))
+    sentences = {"--ready-file FILE": invoke("kit", "dev-1", "--out", "o")}
+    ready_file.write_text(json.dumps(content | {"outputs": {}}), encoding="utf-8")
+    sentences["without --no-stack"] = invoke("kit", "dev-1", "--out", "o", "--ready-file", str(ready_file))
+    ready_file.write_text(json.dumps(content | {"pid": 0}), encoding="utf-8")
+    sentences["which is gone"] = invoke("kit", "dev-1", "--out", "o", "--ready-file", str(ready_file))
+
+    for sentence, result in sentences.items():
+        assert (result.exit_code, result.stderr.count("\n"), sentence in result.stderr) == (4, 1, True), result.stderr
+    assert kits == []
+
+
+def test_device_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Folder, rate, count and temperature arrive, and the exit code comes back."""
+    seen: list[Any] = []
+
+    def run_device(_: Any, folder: Path, **options: Any) -> int:
+        seen.append((folder, options))
+        return 7
+
+    monkeypatch.setattr("harness.simulator.run_device", run_device)
+
+    assert invoke("device", "--kit", str(tmp_path)).exit_code == 7
+    assert invoke("device", "--kit", "k", "--rate", "0.5", "--count", "3", "--temp", "-1.5").exit_code == 7
+    assert seen == [
+        (tmp_path, {"rate": 1.0, "count": None, "temp": None}),
+        (Path("k"), {"rate": 0.5, "count": 3, "temp": -1.5}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--rate", value) for value in ("0", "-1", "101", "inf", "nan", "x")),
+        *(("--count", value) for value in ("0", "-1", "1.5")),
+        *(("--temp", value) for value in ("nan", "inf", "1e999", "warm")),
+    ],
+)
+def test_device_refuses_numbers_that_are_none(monkeypatch: pytest.MonkeyPatch, option: str, value: str) -> None:
+    """A rate AWS does not allow and a temperature JSON does not have are told before anything is connected."""
+    monkeypatch.setattr("harness.simulator.run_device", lambda *_, **__: 0)
+
+    result = invoke("device", "--kit", "k", option, value)
+
+    assert result.exit_code == 2
+    assert option in result.stderr

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import io
 import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.console import Heard, Identity
-from harness.demo import GREETING, Scoreboard, Tally, broadcast, percentile, show, table, texts
+from harness.demo import GREETING, Scoreboard, Tally, broadcast, percentile, run_demo, show, table, texts
+from harness.demo_devices import Stored
+from harness.errors import TargetUnavailable
+from harness.targets.outputs import StackOutputs
 from harness.terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Room:
@@ -190,3 +198,139 @@ def test_display_keeps_lines_above_a_live_table(monkeypatch: pytest.MonkeyPatch)
     assert "2.1 ms" in shown
     assert "connecting" in shown
     assert table(scoreboard, 1).row_count == 2
+
+
+OUTPUTS: dict[str, Any] = {
+    "region": "us-east-1",
+    "iot_endpoint": "localhost",
+    "iot_mqtts_port": 1,
+    "iot_wss_url": "wss://localhost:2/mqtt",
+    "ca_file": None,
+    "identity_pool_id": "us-east-1:1",
+    "client_id_prefix": "public-",
+    "topic_prefix": "public/",
+    "telemetry_topic": "things/telemetry",
+    "device_policy_name": "device",
+    "rule_name": "to_receiver",
+    "receiver_url": "https://localhost:3",
+    "table_name": "readings",
+}
+
+
+class DemoTarget:
+    """A target at which everybody hears everything.
+
+    Args:
+        outputs: of its stack.
+    """
+
+    patience = 0.05
+
+    def __init__(self, outputs: dict[str, Any]) -> None:
+        self.is_stopped = False
+        self._outputs = StackOutputs(**outputs)
+
+    def start(self) -> Any:
+        """Be ready."""
+        names = SimpleNamespace(topic_prefix=lambda prefix, hint: f"{prefix}{hint}/")
+        return SimpleNamespace(iot_endpoint="localhost", wss_port=2, names=names, outputs=self._outputs)
+
+    def stop(self) -> None:
+        """Be gone."""
+        self.is_stopped = True
+
+
+@pytest.fixture
+def demo(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, list[str]]]:
+    """Run the whole demonstration at a made-up target; give exit code and lines."""
+
+    def demo(results: list[Stored], *, room: Room | None = None, **outputs: Any) -> tuple[int, list[str]]:
+        target, out = DemoTarget(OUTPUTS | outputs), io.StringIO()
+
+        async def report(_: Any, *, count: int, patience: float, show: Any) -> list[Stored]:
+            assert (count, patience) == (len(results), target.patience)
+            show("[Device 1] ✅ Stored: …")
+            return results
+
+        monkeypatch.setattr("harness.demo._make_target", lambda _: target)
+        monkeypatch.setattr("harness.demo_devices.report_readings", report)
+        monkeypatch.setattr("harness.sdk_guest.make_demo_guests", lambda *_, **__: (room or Room()).make_guest)
+        terminal = Terminal(out, io.StringIO())
+        try:
+            code = run_demo(terminal, clients=1, messages=1, devices=len(results), ready_file=None)
+        finally:
+            assert target.is_stopped
+        return code, out.getvalue().splitlines()
+
+    return demo
+
+
+def test_demo_tells_both_paths(demo: Callable[..., tuple[int, list[str]]]) -> None:
+    """First who heard what, then where readings go and that each became a row, and how fast."""
+    code, lines = demo([Stored(number=1, seconds=0.25), Stored(number=2, seconds=0.5), Stored(number=3, seconds=0.5)])
+
+    assert code == 0
+    assert lines[:4] == [
+        "[demo] starting the stand-in",
+        lines[1],
+        "[demo] topic public/demo/broadcast",
+        "[Client 1] connected as public-listener-1",
+    ]
+    assert lines[1].startswith("[demo] ready after ")
+    assert lines[-4].startswith("[demo] delivered 1 of 1, missing 0, latency p50 ")
+    assert lines[-3:] == [
+        "[demo] rule to_receiver: things/telemetry → https://localhost:3/ingest",
+        "[Device 1] ✅ Stored: …",
+        "[demo] stored 3 of 3, missing 0, publish to row p50 500.0 ms, at most 500.0 ms",
+    ]
+
+
+def test_demo_fails_when_a_row_is_missing(demo: Callable[..., tuple[int, list[str]]]) -> None:
+    """A reading that is nowhere is counted, told why line by line, and makes the exit code 1."""
+    why = "dev-1 was to have 1 row\nnear misses:\n  403"
+
+    code, lines = demo([Stored(number=1, why=why), Stored(number=2, seconds=1.0)])
+
+    assert code == 1
+    assert lines[-5:] == [
+        "[Device 1] ❌ Not stored:",
+        "  dev-1 was to have 1 row",
+        "  near misses:",
+        "    403",
+        "[demo] stored 1 of 2, missing 1, publish to row p50 1000.0 ms, at most 1000.0 ms",
+    ]
+
+
+def test_demo_has_no_time_without_a_row(demo: Callable[..., tuple[int, list[str]]]) -> None:
+    """Nothing stored leaves the times out instead of inventing one."""
+    code, lines = demo([Stored(number=1, why="no")])
+
+    assert (code, lines[-1]) == (1, "[demo] stored 0 of 1, missing 1")
+
+
+def test_demo_fails_when_a_message_is_missing_though_all_is_stored(
+    demo: Callable[..., tuple[int, list[str]]],
+) -> None:
+    """One path does not make up for the other; the second is shown all the same."""
+    code, lines = demo([Stored(number=1, seconds=1.0)], room=Room({"listener-1": {GREETING}}))
+
+    assert code == 1
+    assert "[demo] delivered 0 of 1, missing 1" in lines
+    assert lines[-1].startswith("[demo] stored 1 of 1, missing 0")
+
+
+def test_demo_without_devices_ends_with_the_first_path(demo: Callable[..., tuple[int, list[str]]]) -> None:
+    """No device leaves the second path out; the stack then needs no rule."""
+    code, lines = demo([], rule_name=None, receiver_url=None)
+
+    assert code == 0
+    assert lines[-1].startswith("[demo] delivered 1 of 1")
+
+
+@pytest.mark.parametrize("lacking", ["rule_name", "receiver_url"])
+def test_demo_says_what_a_stack_without_telemetry_lacks(
+    demo: Callable[..., tuple[int, list[str]]], lacking: str
+) -> None:
+    """A stack that was deployed without a receiver has no second path: a sentence says what to set."""
+    with pytest.raises(TargetUnavailable, match="set receiverUrl"):
+        demo([Stored(number=1, seconds=1.0)], **{lacking: None})

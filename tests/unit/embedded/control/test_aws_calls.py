@@ -78,16 +78,17 @@ def test_a_call_runs_in_the_name_of_the_rules_role(stand: Any, queue: Any, send:
 @pytest.mark.parametrize(
     ("account", "rule", "is_allowed"),
     [
-        ("123456789012", "telemetry", True),
+        ("own", "telemetry", True),
         ("999999999999", "telemetry", False),
-        ("123456789012", "another", False),
+        ("own", "another", False),
     ],
 )
-def test_a_role_may_be_for_this_account_and_one_rule_alone(  # noqa: PLR0913 - the fixtures and one row of the table
-    stand: Any, queue: Any, send: Any, make_role: Any, account: str, rule: str, is_allowed: bool
+def test_a_role_may_be_for_this_account_and_one_rule_alone(
+    stand: Any, queue: Any, send: Any, make_role: Any, account: str, rule: str, *, is_allowed: bool
 ) -> None:
     """A trust policy against confused deputies holds: ``aws:SourceAccount`` and ``aws:SourceArn`` are the rule's."""
     source = f"arn:aws:iot:{stand.config.region}:{stand.config.account_id}:rule/{rule}"
+    account = stand.config.account_id if account == "own" else account
     condition = {"StringEquals": {"aws:SourceAccount": account}, "StringLike": {"aws:SourceArn": source}}
 
     answer = send(make_role("rules", may_send(queue), Condition=condition))
