@@ -367,8 +367,6 @@ def device(
     """Connect with a kit's certificate and report readings, as the simulator of a device."""
 
     def work(terminal: Terminal) -> int:
-        if math.isnan(rate):  # of which no comparison with a bound holds
-            raise SettingsError("--rate", rate, "a number of readings per second")
         if temp is not None and not math.isfinite(temp):
             raise SettingsError("--temp", temp, "a number that JSON has")
         from harness.simulator import run_device  # noqa: PLC0415 - only this command simulates

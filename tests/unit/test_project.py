@@ -115,8 +115,8 @@ def test_readme_shows_only_options_that_exist() -> None:
     from harness import cli  # noqa: PLC0415 - the other tests here need no typer
 
     commands = cli.typer.main.get_command(cli.app).commands
-    shown = re.findall(r"thingwright (\w+)((?: --[\w-]+(?: (?:\"[^\"]*\"|[\w.:=-]+))?)*)", README)
-    assert {name for name, _ in shown} >= {"demo", "serve", "client", "listen", "publish", "outputs"}
+    shown = re.findall(r"thingwright (\w+)(?: [a-z]+-\d+)?((?: --[\w-]+(?: (?:\"[^\"]*\"|[\w.:=-]+))?)*)", README)
+    assert {name for name, _ in shown} >= {"demo", "serve", "client", "listen", "publish", "outputs", "kit", "device"}
     wrong = [
         f"{name} {option}"
         for name, options in shown
