@@ -115,4 +115,7 @@ def follow_lifeline(lifeline_fd: int, *, end: Callable[[int], object] = os._exit
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    # Everybody has been answered. A thread that DynamoDB or a provider of credentials keeps waiting is not waited for.
+    os._exit(code)

@@ -205,7 +205,6 @@ class Receiver:
         return make_row(reading, stamp, ttl_days=self._ttl_days)
 
     async def _answer_confirmation(self, request: Request, headers: _Headers) -> Response:
-        self._warm_up()
         about: dict[str, Any] = {}
         outcome: ConfirmationOutcome
         try:
@@ -222,6 +221,7 @@ class Receiver:
             outcome, answer = "confirmed", JSONResponse({"confirmed": True})
             _LOGGER.info("destination confirmed", extra={"about": about})
         self._metrics.confirmations[outcome].inc()
+        self._warm_up()  # not before: whoever waits for the confirmation would wait for it as well
         return answer
 
     async def _confirm(self, request: Request, headers: _Headers, about: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ FAREWELL_SECONDS: Final = 8
 """For what is under way at the end: a confirmation takes five at most, a row three."""
 
 MAX_HEAD_BYTES: Final = 65_536
-"""Of a request line with its headers; a load balancer lets no more through either."""
+"""Of a request line with its headers, and of trailers; a load balancer lets no more through either."""
 
 _BACKLOG: Final = 2048
 _ATTEMPTS: Final = 20
@@ -79,7 +79,8 @@ def make_protocol() -> type[asyncio.Protocol] | Literal["h11"]:
     """Choose what reads requests: httptools where it is installed, which is the faster one, else h11.
 
     For h11 uvicorn bounds what a client may send before its request begins (64 KiB). For httptools it does not, and
-    anybody could fill the memory with one header. So here it is bounded too: the connection is closed.
+    anybody could fill the memory with one header, or with trailers, which are kept as headers are. So here all that is
+    neither body nor the end of a request is bounded: the connection is closed.
     """
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: PLC0415 - may not be there
@@ -87,24 +88,27 @@ def make_protocol() -> type[asyncio.Protocol] | Literal["h11"]:
         return "h11"
 
     class BoundedProtocol(HttpToolsProtocol):
-        """Counts the bytes of a request line and headers, to within what one read gives."""
+        """Counts the bytes since the last that led to something, to within what one read gives."""
 
-        _head_bytes: int | None = 0
-
-        def on_message_begin(self) -> None:
-            self._head_bytes = 0
-            super().on_message_begin()
+        _idle_bytes = 0
 
         def on_headers_complete(self) -> None:
-            self._head_bytes = None
+            self._idle_bytes = 0
             super().on_headers_complete()
 
+        def on_body(self, body: bytes) -> None:
+            self._idle_bytes = 0
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self._idle_bytes = 0
+            super().on_message_complete()
+
         def data_received(self, data: bytes) -> None:
+            self._idle_bytes += len(data)
             super().data_received(data)
-            if self._head_bytes is not None:
-                self._head_bytes += len(data)
-                if self._head_bytes > MAX_HEAD_BYTES:
-                    self.transport.close()
+            if self._idle_bytes > MAX_HEAD_BYTES:
+                self.transport.close()
 
     return BoundedProtocol
 
@@ -141,6 +145,10 @@ def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
             for host in hosts:
                 for address in _addresses_of(host):
                     bound.append(_bind_one(address, bound[0].getsockname()[1] if bound else port))
+        except UnicodeError:
+            for made in bound:
+                made.close()
+            raise SettingsError("HOST and PORT cannot be listened at: HOST has what is no name of a host.") from None
         except OSError as error:
             for made in bound:
                 made.close()

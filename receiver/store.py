@@ -2,7 +2,9 @@
 
 The protocol `Store` is all that the application knows. `DynamoStore` calls botocore's low-level client in a pool of
 threads, off the event loop. It tries once: the rule that posted the message tries again by itself, within a budget of
-three seconds in which two slow tries of ours would already be too many.
+three seconds in which two slow tries of ours would already be too many. Whatever holds a row up (others before it,
+credentials that do not come, an answer that comes byte by byte), the answer is there within that budget, and a row
+whose turn comes later is not written any more: its rule has sent it to the dead letters by then.
 
 botocore is imported with the first row, or by `DynamoStore.warm_up`: it takes longer than all the rest of the start.
 """
@@ -10,7 +12,9 @@ botocore is imported with the first row, or by `DynamoStore.warm_up`: it takes l
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -28,6 +32,7 @@ _THREADS: Final = 16
 _MAX_WAITING: Final = 512
 _CONNECT_SECONDS: Final = 0.9
 _READ_SECONDS: Final = 1.9
+_PUT_SECONDS: Final = _CONNECT_SECONDS + _READ_SECONDS
 
 _KINDS: Final[Mapping[str, FailureKind]] = {
     "ProvisionedThroughputExceededException": "throttled",
@@ -86,10 +91,14 @@ class DynamoStore:
         if self._waiting >= _MAX_WAITING:
             raise WriteFailed("busy", "TooManyRowsWaiting")
         self._waiting += 1
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._put, make_item(row, self._sort_key))
-        finally:
-            self._waiting -= 1
+        writing = asyncio.get_running_loop().run_in_executor(
+            self._threads, self._put, make_item(row, self._sort_key), time.monotonic() + _PUT_SECONDS
+        )
+        writing.add_done_callback(self._forget)
+        done, _ = await asyncio.wait([writing], timeout=_PUT_SECONDS)
+        if not done:
+            raise WriteFailed("unavailable", "TookTooLong")
+        await writing
 
     def warm_up(self) -> None:
         """Load what the first row needs, beside everything else; from the second call on, do nothing."""
@@ -99,12 +108,20 @@ class DynamoStore:
             self._threads.submit(self._load)
 
     async def close(self) -> None:
-        """Take no more rows; those under way are within a thread's bounded time of their end."""
+        """Take no more rows; nobody waits any more for those under way."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _put(self, item: dict[str, Any]) -> None:
+    def _forget(self, writing: asyncio.Future[None]) -> None:
+        """Count a row no more, which may be long after its answer."""
+        self._waiting -= 1
+        if not writing.cancelled():
+            writing.exception()  # nobody may be waiting for it any more
+
+    def _put(self, item: dict[str, Any], deadline: float) -> None:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see the module's docstring
 
+        if time.monotonic() >= deadline:
+            raise WriteFailed("busy", "WaitedTooLong")
         try:
             self._made_client().put_item(TableName=self._table_name, Item=item)
         except ClientError as error:
@@ -123,6 +140,7 @@ class DynamoStore:
         """Read the service's description from disk; made-up keys keep this from asking for the real ones."""
         with self._making:
             self._make_client(aws_access_key_id="warm-up", aws_secret_access_key="warm-up")  # noqa: S106 - no secret
+        gc.freeze()  # what was loaded stays: each full collection would hold all requests up to walk it
 
     def _make_client(self, **keys: str) -> Any:
         import botocore.session  # noqa: PLC0415 - see the module's docstring

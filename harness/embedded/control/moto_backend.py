@@ -10,13 +10,18 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+import moto.core.utils
+from botocore.exceptions import ClientError
 from moto.backends import get_backend
+from moto.core import responses
 from moto.core.config import default_user_config
+from moto.core.loaders import create_loader
 from moto.core.request import Request
 from moto.core.routing import get_service_router
-from moto.core.utils import get_service_model
+from moto.core.utils import get_service_model, method_names_from_class
 from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.exceptions import HTTPException
 
@@ -32,6 +37,16 @@ if TYPE_CHECKING:
 
     from harness.embedded.control.routing import ApiCall
 
+# moto makes a loader for each model, and every loader first looks through botocore's some 400 services on disk.
+moto.core.utils.create_loader = cache(create_loader)  # type: ignore[attr-defined] # imported there, used from there
+
+# moto lists the methods of a service's class anew for each call.
+responses.method_names_from_class = cache(  # type: ignore[attr-defined]  # imported there, used from there
+    method_names_from_class
+)
+
+_ONE_PATH: Final = "/"
+"""Where services of protocol json answer, whatever they are asked."""
 _KEPT_HEADERS: Final = frozenset({"content-type", "x-amzn-errortype", "x-amz-crc32", "x-amzn-query-error"})
 
 
@@ -89,6 +104,7 @@ class MotoBackend:
         self.lock = threading.RLock()
         self.exclusive: set[tuple[str, str]] = set()
         """(principal, thing name) attached as EXCLUSIVE_THING, which moto does not know."""
+        self._handlers: MadeOnce[Callable[..., Any]] = MadeOnce(self._handler)
         self._apps: MadeOnce[Any] = MadeOnce(create_backend_app)  # type: ignore[arg-type]  # moto spells its names out
         # Certificate ids are the SHA-256 of the DER, as devices and AWS compute them, not of the PEM.
         default_user_config.setdefault("iot", {})["use_valid_cert"] = True
@@ -115,33 +131,19 @@ class MotoBackend:
         environ = make_environ(
             call, account_id=self.account_id, region=self.region, access_key_id=access_key_id, host=host
         )
-        if call.operation.protocol == "rest-json":
-            _check_route(call, environ)
-        status = ""
-        headers: list[tuple[str, str]] = []
-
-        def start_response(
-            status_line: str, response_headers: list[tuple[str, str]], _exc_info: object = None
-        ) -> Callable[[bytes], object]:
-            nonlocal status
-            status = status_line
-            headers[:] = response_headers
-            return lambda _: None
-
         try:
-            chunks = self._apps[call.operation.service](environ, start_response)
-            try:
-                body = b"".join(chunks)
-            finally:
-                if hasattr(chunks, "close"):
-                    chunks.close()
+            if call.operation.protocol == "json":
+                return _ask(self._handlers[call.operation.service], environ)
+            if call.operation.protocol == "rest-json":
+                _check_route(call, environ)
+            return _ask_app(self._apps[call.operation.service], environ)
         except NotImplementedError:
             raise not_served(f"{call.operation.service} {call.operation.name}") from None
-        return HttpResponse(
-            status=int(status.split(" ", 1)[0]),
-            headers=tuple((name.lower(), value) for name, value in headers if name.lower() in _KEPT_HEADERS),
-            body=body,
-        )
+
+    def _handler(self, service: str) -> Callable[..., Any]:
+        backend: Any = get_backend(service)  # type: ignore[call-overload]  # moto spells its names out
+        handler: Callable[..., Any] = backend[self.account_id][self.region].flask_paths[_ONE_PATH]
+        return handler
 
     # --- the registry, as the broker needs it
     # -----------------------------------------------------------------------------------
@@ -385,6 +387,53 @@ class MotoBackend:
 
     def _thing(self, thing_name: str) -> Any:
         return self._iot.things.get(thing_arn(self.region, self.account_id, thing_name))
+
+
+class _Request(Request):
+    """A request that moto need not add a ``Date`` to the answer of."""
+
+    from_wsgi_server = True
+
+
+def _ask(handler: Callable[..., Any], environ: dict[str, Any]) -> HttpResponse:
+    """Call what answers for a whole service. moto's own server puts Flask in between, which takes as long again."""
+    request = _Request(environ)
+    try:
+        status, headers, body = handler(request, request.raw_url, dict(request.headers))
+    except ClientError as error:
+        status, headers, body = 400, {}, error.response["Error"]["Message"]
+    except HTTPException as error:
+        answer = error.get_response(environ)
+        status, headers, body = answer.status_code, dict(answer.headers), answer.get_data()
+    content = body if isinstance(body, bytes) else str(body).encode()
+    return _answer(int(status), headers.items(), content)
+
+
+def _ask_app(app: Any, environ: dict[str, Any]) -> HttpResponse:
+    """Call one of moto's applications."""
+    status = ""
+    headers: list[tuple[str, str]] = []
+
+    def start_response(
+        status_line: str, response_headers: list[tuple[str, str]], _exc_info: object = None
+    ) -> Callable[[bytes], object]:
+        nonlocal status
+        status = status_line
+        headers[:] = response_headers
+        return lambda _: None
+
+    chunks = app(environ, start_response)
+    try:
+        body = b"".join(chunks)
+    finally:
+        if hasattr(chunks, "close"):
+            chunks.close()
+    return _answer(int(status.split(" ", 1)[0]), headers, body)
+
+
+def _answer(status: int, headers: Iterable[tuple[str, Any]], body: bytes) -> HttpResponse:
+    kept = tuple((name.lower(), str(value)) for name, value in headers if name.lower() in _KEPT_HEADERS)
+    return HttpResponse(status=status, headers=kept, body=body)
 
 
 def _check_route(call: ApiCall, environ: Mapping[str, Any]) -> None:

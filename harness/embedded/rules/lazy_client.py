@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import ModuleType
 
     from harness.embedded.rules.exchange import Answer, NoAnswer, Poster
     from harness.iot.rules import HttpRequest
@@ -33,7 +35,7 @@ class LazyHttpClient:
     def load(self) -> None:
         """Begin to load, unless that was done; return at once."""
         if self._loading is None:
-            self._loading = self._loop.run_in_executor(None, importlib.import_module, _MODULE)
+            self._loading = self._loop.run_in_executor(None, _load)
 
     async def ready(self) -> None:
         """Return once the client is loaded."""
@@ -56,6 +58,13 @@ class LazyHttpClient:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+
+def _load() -> ModuleType:
+    module = importlib.import_module(_MODULE)
+    # What was loaded up to now, rules included, stays: each full collection would hold the broker up to walk it.
+    gc.freeze()
+    return module
 
 
 def receivers_tls(ca_files: Iterable[str]) -> ssl.SSLContext:

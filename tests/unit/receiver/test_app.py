@@ -515,6 +515,28 @@ async def test_an_application_brings_its_own_store(
     assert done == ["warm", "DynamoStore", "HttpFetch"]
 
 
+async def test_what_rows_need_is_loaded_after_a_confirmation(
+    settings_of: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for it: neither who waits for the confirmation nor, later, the first row."""
+    done: list[str] = []
+
+    async def fetch(_: str) -> int:
+        done.append("confirmed")
+        return 200
+
+    monkeypatch.setattr(DynamoStore, "warm_up", lambda _: done.append("warm"))
+    app = make_app(settings_of(), fetch=fetch)
+    question = {
+        "messageType": "DestinationConfirmation",
+        "enableUrl": "https://iot.us-east-1.amazonaws.com/confirmdestination/token",
+    }
+    headers = {"x-amz-rules-engine-message-type": "DestinationConfirmation"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://receiver") as client:
+        assert (await client.post("/ingest/", json=question, headers=headers)).status_code == 200
+    assert done == ["confirmed", "warm"]
+
+
 async def test_the_clock_is_the_world_s_unless_told_otherwise() -> None:
     """In UTC."""
     assert app_module._now().utcoffset().total_seconds() == 0  # type: ignore[union-attr] # it is aware

@@ -168,6 +168,31 @@ def test_a_receiver_finishes_what_it_accepted(start: Callable[..., Process], end
     assert process.process.wait(30) == 0
 
 
+def test_a_receiver_does_not_wait_for_what_nobody_waits_for(start: Callable[..., Process]) -> None:
+    """DynamoDB answers byte by byte: the rule is told in time that its row may not be there, and SIGTERM still ends."""
+    with socket.create_server(("127.0.0.1", 0)) as dynamodb:
+
+        def drip() -> None:
+            connection, _ = dynamodb.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65_536)
+                connection.settimeout(0.5)  # well below the time that one byte may take
+                while True:
+                    connection.sendall(b"H")
+                    with contextlib.suppress(TimeoutError):
+                        if not connection.recv(65_536):
+                            return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        process = start(AWS_ENDPOINT_URL=f"http://127.0.0.1:{dynamodb.getsockname()[1]}")
+
+        assert process.post({"deviceId": "device-1", "temp": 1}).status_code == 503
+        process.process.send_signal(signal.SIGTERM)
+        assert process.process.wait(30) == 0
+        thread.join()
+
+
 def test_a_receiver_ends_when_its_lifeline_closes(start: Callable[..., Process]) -> None:
     """A parent that dies takes its children along."""
     process = start()
@@ -206,6 +231,7 @@ def test_a_receiver_of_its_own_ends_on_ctrl_c(start: Callable[..., Process]) -> 
             "receiver: TLS_CERT and TLS_KEY cannot be used: No such file or directory.\n",
         ),
         ({"HOST": "192.0.2.1"}, "receiver: HOST and PORT cannot be listened at: "),
+        ({"HOST": "a..b"}, "receiver: HOST and PORT cannot be listened at: "),
     ],
 )
 def test_a_receiver_with_wrong_settings_says_so(

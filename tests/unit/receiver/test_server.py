@@ -61,9 +61,9 @@ def test_a_port_that_is_taken_is_not_exchanged() -> None:
             bind(("127.0.0.1",), port)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a..b", "a" * 64])
 def test_an_address_of_another_machine_is_refused(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Documentation's own, and a name that nobody has; nothing stays bound."""
+    """Documentation's own, a name that nobody has, and what can be none; nothing stays bound."""
     original = socket.getaddrinfo
 
     def resolve(name: str, *args: Any, **more: Any) -> Any:
@@ -127,9 +127,24 @@ def test_the_loop_is_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("has_httptools", [True, False])
-@pytest.mark.parametrize("piece", [b"x" * 16_384, b"y: " + b"z" * 4096 + b"\r\n"])
+@pytest.mark.parametrize(
+    ("opening", "piece"),
+    [
+        (b"x: ", b"x" * 16_384),
+        (b"x: ", b"y: " + b"z" * 4096 + b"\r\n"),
+        (b"transfer-encoding: chunked\r\n\r\n0\r\nx: ", b"x" * 16_384),
+        (b"transfer-encoding: chunked\r\n\r\n0\r\n", b"y: z\r\n" * 2048),
+        (b"transfer-encoding: chunked\r\n\r\n5;", b"x" * 16_384),
+    ],
+    ids=["header", "headers", "trailer", "trailers", "chunk extension"],
+)
 async def test_an_endless_header_is_not_read_to_its_end(
-    settings_of: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, piece: bytes, *, has_httptools: bool
+    settings_of: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+    opening: bytes,
+    piece: bytes,
+    *,
+    has_httptools: bool,
 ) -> None:
     """Nobody fills the memory without having said who they are; requests of any number on one connection are none."""
     if has_httptools:
@@ -147,8 +162,8 @@ async def test_an_endless_header_is_not_read_to_its_end(
             assert (await client.get("/metrics", headers={"x": "y" * 4096})).status_code == 200
 
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /metrics HTTP/1.1\r\nhost: a\r\nx: ")
-    sent = 0
+    writer.write(b"POST /metrics HTTP/1.1\r\nhost: a\r\n" + opening)
+    sent = len(opening)
     with contextlib.suppress(ConnectionError):
         while sent < 50_000_000 and not reader.at_eof():
             writer.write(piece)

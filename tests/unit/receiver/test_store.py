@@ -70,8 +70,11 @@ def table() -> Iterator[Any]:
 
 
 @pytest.fixture
-async def make_store(settings_of: Callable[..., Settings], session: Any) -> AsyncIterator[Callable[..., DynamoStore]]:
-    """Make stores, closed at the end."""
+async def make_store(
+    settings_of: Callable[..., Settings], session: Any, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., DynamoStore]]:
+    """Make stores that are patient with a busy machine, closed at the end."""
+    monkeypatch.setattr(store_module, "_PUT_SECONDS", 60.0)
     made: list[DynamoStore] = []
 
     def make(*, session: Any = session, **changes: Any) -> DynamoStore:
@@ -204,6 +207,34 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(
         await make_store(aws_endpoint_url=endpoint.url).put(row_of())
 
     assert (caught.value.kind, caught.value.code) == ("unavailable", "ReadTimeoutError")
+
+
+async def test_a_row_is_answered_in_time_and_not_written_later(
+    endpoint: DynamoEndpoint, make_store: Callable[..., DynamoStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever holds it up; it counts as waiting until its turn has come, and is then left alone."""
+    assert store_module._CONNECT_SECONDS + store_module._READ_SECONDS < 3
+    monkeypatch.setattr(store_module, "_READ_SECONDS", 30.0)
+    monkeypatch.setattr(store_module, "_THREADS", 1)
+    monkeypatch.setattr(store_module, "_MAX_WAITING", 2)
+    endpoint.gate.clear()
+    store = make_store(aws_endpoint_url=endpoint.url)
+    first = asyncio.create_task(store.put(row_of("first")))
+    await asyncio.to_thread(endpoint.arrived.wait, 30)
+
+    monkeypatch.setattr(store_module, "_PUT_SECONDS", 0.01)
+    codes = []
+    for _ in range(2):
+        with pytest.raises(WriteFailed) as caught:
+            await store.put(row_of("late"))
+        codes.append((caught.value.kind, caught.value.code))
+    assert codes == [("unavailable", "TookTooLong"), ("busy", "TooManyRowsWaiting")]
+
+    monkeypatch.setattr(store_module, "_PUT_SECONDS", 60.0)
+    endpoint.gate.set()
+    await first
+    await store.put(row_of("next"))
+    assert [item["message_id"]["S"] for item in endpoint.rows] == ["first", "next"]
 
 
 async def test_nobody_there_is_told(make_store: Callable[..., DynamoStore]) -> None:

@@ -378,8 +378,8 @@ def test_a_start_fails_when_a_child_takes_for_ever(
     """Waiting has an end, and the error says for whom."""
     monkeypatch.setattr(children_module, "_START_SECONDS", 0.3)
 
-    with pytest.raises(TargetDied, match="The broker was not ready within 0 s"):
-        Supervisor(make_options(broker="hangs")).start()
+    with pytest.raises(TargetDied, match="The control plane was not ready within 0 s"):
+        Supervisor(make_options(control="hangs")).start()
 
     assert list(private_temp.iterdir()) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import moto.core.utils
 import pytest
 
 from harness.embedded.control.messages import ApiError, HttpRequest
@@ -140,6 +141,11 @@ def test_moto_runs_what_was_read_or_nothing(value: str, monkeypatch: pytest.Monk
             assert "look like another operation" in refusal.message  # noqa: PT017 - either way is right
 
     assert len(reached) >= len(names) / 3
+
+
+def test_moto_looks_through_botocore_s_services_once() -> None:
+    """Not with a new loader for each model that is asked for: that is a fifth of what the first calls cost."""
+    assert moto.core.utils.create_loader() is moto.core.utils.create_loader()  # type: ignore[attr-defined] # botocore's
 
 
 def test_every_served_operation_is_in_its_model() -> None:
