@@ -159,7 +159,7 @@ class RuleSqlError(HarnessError):
         self.expected = expected
         lines = sql.splitlines()
         shown = lines[line - 1] if 0 < line <= len(lines) else ""
-        caret = " " * (column - 1) + "^"
+        caret = "".join("\t" if one == "\t" else " " for one in shown[: column - 1].ljust(column - 1)) + "^"
         super().__init__(f"line {line}, column {column}: {expected}\n  {shown}\n  {caret}")
 
 

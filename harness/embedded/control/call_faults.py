@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.embedded.control.messages import ApiError
@@ -27,6 +28,7 @@ MAX_TIMES: Final = 1_000_000
 _MEMBERS: Final = frozenset({"kind", "service", "operation", "code", "times", "contains", "status"})
 _CODE: Final = re.compile(r"[A-Za-z][\w.]{0,127}", re.ASCII)
 _STATUSES: Final = range(400, 600)
+_KNOWN_STATUSES: Final = frozenset(HTTPStatus)
 _MAX_TEXT: Final = 1_024
 
 
@@ -116,6 +118,8 @@ class CallFaults:
             raise FaultRefused("code is the name of an error, for example ProvisionedThroughputExceededException")
         times = _number(members.get("times", 1), range(1, MAX_TIMES + 1), "times")
         status = _number(members.get("status", 400), _STATUSES, "status")
+        if status not in _KNOWN_STATUSES:
+            raise FaultRefused(f"status {status} is none that HTTP names")
         contains = members.get("contains")
         if contains is not None and (not isinstance(contains, str) or not 0 < len(contains) <= _MAX_TEXT):
             raise FaultRefused(f"contains is a text of 1 to {_MAX_TEXT} characters, or null for any call")

@@ -42,6 +42,7 @@ MAX_RULE_BYTES: Final = 256 * 1024
 """Source: "Maximum rule size" in the AWS general reference."""
 DEFAULT_VERSION: Final = "2015-10-08"
 """Source: iot-rule-sql-version in the AWS IoT developer guide; the console's default is a later one."""
+_NO_FROM: Final = "FROM is missing: only Basic Ingest reaches such a rule, which is not served here yet"
 _MEMBERS: Final = frozenset({"sql", "description", "actions", "ruleDisabled", "awsIotSqlVersion", "errorAction"})
 
 
@@ -242,15 +243,16 @@ def _check_size(payload: Mapping[str, Any]) -> None:
 def _topic_filter(sql: str, version: str) -> str:
     """Return the topic filter of a statement that can be run."""
     from harness.iot.rules import SQL_VERSIONS, parse_statement  # noqa: PLC0415 - see the top
+    from harness.iot.rules.grammar import Refusal, sql_error  # noqa: PLC0415 - see the top
 
     if version not in SQL_VERSIONS:
         raise _invalid(f"awsIotSqlVersion {version[:40]} is none of {', '.join(SQL_VERSIONS)}")
     try:
         statement = parse_statement(sql, version=version)
+        if statement.topic_filter is None:
+            raise sql_error(sql, Refusal(len(sql.rstrip()), _NO_FROM))
     except RuleSqlError as error:
         raise ApiError("SqlParseException", str(error)) from None
-    if statement.topic_filter is None:
-        raise ApiError("SqlParseException", "FROM is missing: only Basic Ingest reaches such a rule, not served yet")
     return statement.topic_filter
 
 

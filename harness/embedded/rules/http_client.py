@@ -106,7 +106,7 @@ class HttpClient:
                 if len(beginning) < KEPT_ANSWER_BYTES:
                     beginning = (beginning + some[:KEPT_ANSWER_BYTES])[:KEPT_ANSWER_BYTES]
         finally:
-            answer.close()  # does nothing to a connection that went back to the pool at the end of the body
+            answer.abort()
         return Answer(
             status=answer.status,
             reason=shown(answer.reason or ""),
@@ -130,7 +130,20 @@ class _WatchedResponse(aiohttp.ClientResponse):
         self._wire = connection.protocol
         if self._wire is not None:
             self._use = _uses[self._wire] = _uses.get(self._wire, 0) + 1
-        return await super().start(connection)
+        try:
+            return await super().start(connection)
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Cut the connection off, unless it went back to the pool at the end of the body.
+
+        Without a TLS farewell: for the answer to that, a receiver that hangs would be waited for, half a minute.
+        """
+        if self.connection is not None and self.connection.transport is not None:
+            self.connection.transport.abort()
+        self.close()
 
     def is_connection_closed(self) -> bool:
         """Whether the server has said that it closes the connection, or has done so by now."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
@@ -219,7 +219,7 @@ class RuleRunner:
         begun = time.monotonic()
         tries = HttpTries(request, started_at=begun)
         while True:
-            exchange = await self._poster.post(request, within=tries.next_timeout(begun))
+            exchange = _discreet(request, await self._poster.post(request, within=tries.next_timeout(begun)))
             before, ended = copy.copy(tries), time.monotonic()
             step = _next_step(request, tries, exchange, now=ended)
             if isinstance(step, TryAgain):
@@ -298,11 +298,20 @@ def _refusal(request: HttpRequest, exchange: Answer | NoAnswer) -> str | None:
     """Return what a receiver said when it refused, without what it may have repeated of the request's headers."""
     if not isinstance(exchange, Answer) or exchange.status < _FIRST_REFUSAL or not exchange.beginning:
         return None
-    text = exchange.beginning.decode("utf-8", "replace")
-    for _, value in request.headers:
+    return _masked(request, exchange.beginning.decode("utf-8", "replace"))[:_SHOWN_CHARACTERS]
+
+
+def _discreet(request: HttpRequest, exchange: Answer | NoAnswer) -> Answer | NoAnswer:
+    """Return an exchange whose phrase can be quoted: without what it may have repeated of the request's headers."""
+    return replace(exchange, reason=_masked(request, exchange.reason)) if isinstance(exchange, Answer) else exchange
+
+
+def _masked(request: HttpRequest, text: str) -> str:
+    """Return a text without the values of a request's headers; long ones first, since one may hold another."""
+    for value in sorted((value for _, value in request.headers), key=len, reverse=True):
         if len(value) >= _SHORTEST_SECRET:
             text = text.replace(value, "***")
-    return text[:_SHOWN_CHARACTERS]
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,7 +135,7 @@ def _choose(url: str, destinations: Iterable[RuleDestination]) -> tuple[RuleDest
     if enabled:
         return min(enabled, key=lambda one: (-len(one.confirmation_url), one.arn)), ""
     if fitting:
-        seen = ", ".join(sorted(f"{one.confirmation_url} is {one.status}" for one in fitting))
+        seen = ", ".join(sorted(f"{one.confirmation_url.partition('?')[0]} is {one.status}" for one in fitting))
         return None, f"No destination is ENABLED for the url: {seen}."
     return None, "No destination has a confirmationUrl that the url begins with."
 

@@ -2,8 +2,9 @@
 
 Source: https-rule-action and http-action-destination in the AWS IoT developer guide.
 Differs: a path with a ``.`` or ``..`` segment is refused, since it would leave the confirmed prefix once resolved; AWS
-does not say what it does. What a confirmed URL is a prefix of begins with the whole of it, and has the same host and
-port: ``https://host`` is no prefix of ``https://host.example`` nor of ``https://host:8443``.
+does not say what it does. So is a number in place of a host (``2130706433``, ``127.1``), which some clients take for an
+address. What a confirmed URL is a prefix of begins with the whole of it, and has the same host and port:
+``https://host`` is no prefix of ``https://host.example`` nor of ``https://host:8443``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ _LAST_PORT: Final = 65_535
 
 _CHARACTERS: Final = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*")
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
+_NUMERIC_HOST: Final = re.compile(r"[0-9.]+")
+_OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4: Final = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 _DOT_SEGMENT: Final = re.compile(r"(?:/|%2[fF]|%5[cC])(?:\.|%2[eE]){1,2}(?:/|%2[fF]|%5[cC]|$)")
 
 
@@ -58,6 +62,8 @@ def _flaw_of_authority(where: str, ports: DestinationPorts) -> str | None:  # no
     host, colon, port = where.partition(":")
     if not _HOST.fullmatch(host):
         return "a URL names a host"
+    if _NUMERIC_HOST.fullmatch(host) and not _IPV4.fullmatch(host):
+        return "an IPv4 address is four numbers from 0 to 255, as in 127.0.0.1"
     if not colon:
         return None
     if not (port.isdecimal() and len(port) <= len(str(_LAST_PORT)) and 0 < int(port) <= _LAST_PORT):

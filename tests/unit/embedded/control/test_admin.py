@@ -214,6 +214,7 @@ def test_calls_that_are_to_fail_are_forgotten_one_by_one_or_all(ask: Any, table:
         ({"times": True}, "times is a number from 1 to"),
         ({"times": "1"}, "times is a number from 1 to"),
         ({"status": 200}, "status is a number from 400 to 599"),
+        ({"status": 520}, "status 520 is none that HTTP names"),
         ({"contains": ""}, "contains is a text"),
         ({"contains": 1}, "contains is a text"),
         ({"client_id": "x"}, "fail_call has no member client_id"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -157,3 +159,27 @@ def test_what_answers_nothing_is_not_waited_for(server_identity: Any) -> None:
         url = f"https://localhost:{listening.getsockname()[1]}/"
         with pytest.raises(ConfirmationFailed, match=r"did not answer within 0\.01 s"):
             send_confirmation(confirmation(url), ca_files=[str(server_identity.ca)], within=0.01)
+
+
+def test_what_answers_byte_by_byte_is_not_waited_for_either(server_identity: Any) -> None:
+    """The end is that of the whole answer, not of each byte."""
+    gone = threading.Event()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(server_identity.certificate, server_identity.key)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"https://localhost:{listening.getsockname()[1]}/"
+
+        def drip() -> None:
+            plain, _ = listening.accept()
+            with contextlib.suppress(OSError), tls.wrap_socket(plain, server_side=True) as peer:
+                for _ in range(60):
+                    peer.sendall(b"H")
+                    if gone.wait(0.02):
+                        return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        with pytest.raises(ConfirmationFailed, match=r"did not answer within 0\.3 s"):
+            send_confirmation(confirmation(url), ca_files=[str(server_identity.ca)], within=0.3)
+        gone.set()
+        thread.join()

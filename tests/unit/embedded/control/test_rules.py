@@ -138,6 +138,18 @@ def test_sql_that_cannot_be_parsed_is_shown_with_line_column_and_caret(iot: Any,
     assert {name: rule.sql for name, rule in stand.broker.snapshot.rules.items()} == {"r": SQL}
 
 
+def test_a_statement_without_from_is_shown_with_line_column_and_caret(iot: Any, stand: Any) -> None:
+    """Only Basic Ingest, not served yet, would reach such a rule."""
+    bad = payload(sql="SELECT\n  temp\n")
+
+    code, message, status = error_of(lambda: iot.create_topic_rule(ruleName="r", topicRulePayload=bad))
+
+    assert (code, status) == ("SqlParseException", 400)
+    assert message.startswith("line 2, column 7: FROM is missing: only Basic Ingest")
+    assert message.endswith("\n    temp\n        ^")
+    assert stand.broker.snapshot.rules == {}
+
+
 @pytest.mark.parametrize("version", ["2016-03-24", "x" * 100])
 def test_a_version_of_sql_that_there_is_not_is_refused(iot: Any, version: str) -> None:
     """The message names those there are."""

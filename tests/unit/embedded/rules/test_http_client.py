@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,6 @@ from harness.embedded.rules.lazy_client import receivers_tls
 from harness.iot.rules import MAX_ANSWER_BYTES
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
@@ -246,6 +246,36 @@ async def test_a_receiver_that_does_not_end_its_answer_is_given_up_in_time(
     receiver.answers(raw_reply(data=b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", then="hang"))
 
     assert (await post(receiver.url, within=0.05)).kind == "timeout"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+        b"HTTP/1.1 503 No\r\nContent-Length: 99999\r\n\r\n" + b"x" * 20_000,
+    ],
+)
+async def test_a_connection_that_was_given_up_is_cut_off(post: Any, identity: Any, data: bytes) -> None:
+    """Without a TLS farewell, which a receiver that hangs would not answer: its connections would pile up."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(identity.certificate, identity.key)
+
+    def serve_one(listening: socket.socket) -> str:
+        plain, _ = listening.accept()
+        try:
+            with tls.wrap_socket(plain, server_side=True, suppress_ragged_eofs=False) as peer:
+                while peer.recv(4096):
+                    peer.sendall(data)
+        except OSError:
+            return "cut off"
+        return "farewell"
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        served = asyncio.get_running_loop().run_in_executor(None, serve_one, listening)
+        await post(f"https://localhost:{listening.getsockname()[1]}", within=0.5)
+
+        assert await served == "cut off"
 
 
 async def test_a_receiver_that_is_not_there_cannot_be_reached(post: Any, nowhere: str) -> None:

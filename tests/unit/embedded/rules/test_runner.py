@@ -466,6 +466,28 @@ async def test_a_refusal_is_quoted_without_what_it_repeats_of_the_headers(
     assert len(quoted) == 300
 
 
+async def test_a_phrase_is_quoted_without_what_it_repeats_of_the_headers(
+    running: Running, poster: ScriptedPoster
+) -> None:
+    """In the trace and in the dead letter; of two values, the one that holds the other goes as a whole."""
+    poster.script.append(
+        Answer(
+            status=403,
+            reason="wrong very-secret of very",
+            body_bytes=4,
+            is_connection_closed=lambda: False,
+            beginning=b"very-secret",
+        )
+    )
+    headers = [{"key": "X-Short", "value": "very"}, *HTTP_ACTION["http"]["headers"]]
+
+    await running.run(topic_rule(actions=(json.dumps({"http": {"url": URL, "headers": headers}}),)))
+
+    assert running.details("action")[0]["because"].endswith("StatusCode: 403. Reason: wrong *** of ***.")
+    assert running.details("http_try")[0]["answer"] == "***"
+    assert "secret" not in repr((running.records(), running.asked))
+
+
 async def test_what_a_receiver_says_to_a_success_is_not_kept(running: Running, poster: ScriptedPoster) -> None:
     """Only refusals are quoted."""
     poster.script.append(

@@ -234,6 +234,14 @@ def test_the_message_shows_the_line_and_a_caret() -> None:
     )
 
 
+def test_the_caret_stands_where_it_should_behind_tabs() -> None:
+    """A tab before the caret is as wide as the one above it."""
+    with pytest.raises(RuleSqlError) as caught:
+        parse_statement("SELECT *\nFROM 'a'\n\tWHERE\ta = = 1")
+
+    assert str(caught.value).splitlines()[1:] == ["  \tWHERE\ta = = 1", "  \t     \t    ^"]
+
+
 @pytest.mark.parametrize(
     "sql",
     [

@@ -209,6 +209,17 @@ def test_nothing_goes_to_a_destination_that_is_not_enabled(
     assert failed.message.endswith(f"No destination is ENABLED for the url: {HERE} is {status}.")
 
 
+def test_a_reason_names_a_destination_without_its_query(make_message: Callable[..., RuleMessage]) -> None:
+    """The reason goes into the trace, where no query of a URL goes."""
+    url = f"{HERE}?token=s3cret"
+    waiting = destination(url, status="IN_PROGRESS")
+
+    failed = action(url=url).prepare(make_message(), MATCHED, destinations=[waiting], quirks=Quirks())
+
+    assert isinstance(failed, ActionFailed)
+    assert failed.message.endswith(f"No destination is ENABLED for the url: {HERE} is IN_PROGRESS.")
+
+
 def test_the_longest_enabled_destination_is_the_one(make_message: Callable[..., RuleMessage]) -> None:
     """Of several that fit; those that are not enabled do not stand in the way."""
     destinations = [
