@@ -177,7 +177,8 @@ class Run:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a test that used the target."""
         properties = dict(report.user_properties)
-        if _TARGET_PROPERTY in properties:
+        is_told = report.when == "call" or not report.passed  # who was interrupted after his setup has proven nothing
+        if _TARGET_PROPERTY in properties and is_told:
             lacks = properties.get(_LACKS_PROPERTY) if report.skipped else None
             self._summary.count(report.nodeid, report.outcome, lacks=None if lacks is None else str(lacks))
 

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from harness.errors import TargetUnavailable, TeardownError
-from harness.run import NAME, Run
+from harness.fixtures import _run
 from harness.targets.base import Capability
 
 if TYPE_CHECKING:
@@ -125,7 +125,11 @@ class Telemetry:
         return self._environment.names.unique("r").lower()
 
     def close(self) -> None:
-        """Close the connections to AWS."""
+        """Take what is left of this run out of the queue, and close the connections to AWS."""
+        if self.stack.dead_letter_queue_url:
+            from harness.clients.dead_letters import remove_letters  # noqa: PLC0415 - as above
+
+            remove_letters(self.sqs, self.stack.dead_letter_queue_url, mark=self._environment.names.mark)
         self.rules.close()
         for name in ("dynamodb", "sqs"):
             if name in self.__dict__:
@@ -149,8 +153,9 @@ def stories(telemetry: Telemetry) -> Stories:
 
 
 @pytest_asyncio.fixture
-async def receiver(telemetry: Telemetry) -> ReceiverView:
+async def receiver(request: pytest.FixtureRequest, telemetry: Telemetry) -> ReceiverView:
     """The stack's receiver: what was posted to it, how it answered, what it has counted since the test began."""
+    _run(request).require(request.node, Capability.HTTP_ACTION)
     from harness.clients.receiver import ReceiverView  # noqa: PLC0415 - clients are imported by the tests that use them
 
     stack = telemetry.stack
@@ -177,8 +182,9 @@ async def rows(telemetry: Telemetry, receiver: ReceiverView) -> Rows:
 
 
 @pytest_asyncio.fixture
-async def dead_letters(telemetry: Telemetry) -> DeadLetters:
+async def dead_letters(request: pytest.FixtureRequest, telemetry: Telemetry) -> DeadLetters:
     """The stack's queue of readings that could not be delivered: ``await dead_letters.expect(reading)``."""
+    _run(request).require(request.node, Capability.HTTP_ACTION)
     from harness.clients.dead_letters import DeadLetters  # noqa: PLC0415 - clients are imported by the tests that use them
 
     return DeadLetters(
@@ -190,8 +196,9 @@ async def dead_letters(telemetry: Telemetry) -> DeadLetters:
 
 
 @pytest_asyncio.fixture
-async def make_rule(telemetry: Telemetry) -> AsyncIterator[MakeRule]:
+async def make_rule(request: pytest.FixtureRequest, telemetry: Telemetry) -> AsyncIterator[MakeRule]:
     """Makes rules of the test's own, copies of the stack's with something changed; deleted after the test."""
+    _run(request).require(request.node, Capability.HTTP_ACTION)
     from harness.clients.destinations import destinations_at  # noqa: PLC0415 - as above
 
     rules = telemetry.rules
@@ -199,6 +206,7 @@ async def make_rule(telemetry: Telemetry) -> AsyncIterator[MakeRule]:
     foreseen: dict[str, set[str]] = {}
 
     async def make(**changes: Any) -> Rule:
+        __tracebackhide__ = True
         url = changes.get("confirmation_url") or changes.get("url")
         if url is not None and url not in foreseen:
             foreseen[url] = {each.arn for each in await destinations_at(url, rules=rules)}
@@ -206,16 +214,21 @@ async def make_rule(telemetry: Telemetry) -> AsyncIterator[MakeRule]:
         made.append(rule)
         return rule
 
-    yield make
-    await _remove((f"rule {rule.name}", rules.remove(rule)) for rule in made)
-    for url, arns in foreseen.items():  # AWS IoT makes destinations that a rule lacks, and keeps them
+    async def remove_extra(url: str, arns: set[str]) -> None:
         extra = [each for each in await destinations_at(url, rules=rules) if each.arn not in arns]
         await _remove((f"destination {each.arn}", each.delete()) for each in extra)
 
+    yield make
+    steps = [(f"rule {rule.name}", rules.remove(rule)) for rule in made]
+    # AWS IoT makes destinations that a rule lacks, and keeps them.
+    steps += [(f"destinations at {url}", remove_extra(url, arns)) for url, arns in foreseen.items()]
+    await _remove(steps)
+
 
 @pytest_asyncio.fixture
-async def make_destination(telemetry: Telemetry) -> AsyncIterator[MakeDestination]:
+async def make_destination(request: pytest.FixtureRequest, telemetry: Telemetry) -> AsyncIterator[MakeDestination]:
     """Makes destinations for HTTP actions; deleted after the test."""
+    _run(request).require(request.node, Capability.DESTINATION_CONFIRMATION)
     from harness.clients import destinations  # noqa: PLC0415 - as above
 
     made: list[Destination] = []
@@ -238,9 +251,7 @@ async def make_receiver(
 
     A rule posts to one by ``make_rule(topic=…, url=made.ingest_url)``.
     """
-    run = request.config.pluginmanager.get_plugin(NAME)
-    assert isinstance(run, Run)  # noqa: S101 - for the type checker: the run registered this module
-    run.require(request.node, Capability.HTTP_ACTION)
+    _run(request).require(request.node, Capability.HTTP_ACTION)
     from harness.clients.receiver import RunningReceiver  # noqa: PLC0415 - as above
 
     made: list[RunningReceiver] = []

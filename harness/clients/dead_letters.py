@@ -1,25 +1,27 @@
 """The queue of messages that a rule could not deliver, as its error action puts them there.
 
-Tests that run at the same time share the queue: what is not a test's own is given back at once.
+Tests that run at the same time share the queue: what is not a test's own is given back at once. What no test asked for
+is removed at the end of the run, since a queue that fills up keeps later runs from finding theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
+from contextlib import suppress
 from dataclasses import dataclass
 from json import loads
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from harness.clients.message import quoted
-from harness.clients.waiting import PATIENCE, polled
+from harness.clients.waiting import PATIENCE, SharedLook, polled
 from harness.errors import ExpectationError, TargetUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.clients.message import Message
     from harness.clients.stories import Stories
@@ -108,7 +110,10 @@ class DeadLetters:
         self._queue_url = queue_url
         self._stories = stories
         self._patience = patience
+        self._wanted: WeakKeyDictionary[Message, str | None] = WeakKeyDictionary()
         self._taken: WeakKeyDictionary[Message, dict[str, DeadLetter]] = WeakKeyDictionary()
+        self._looking = SharedLook()
+        self._is_crowded = False
 
     async def expect(self, message: Message) -> DeadLetter:
         """Wait until a message has become exactly one dead letter, and take that out of the queue.
@@ -155,54 +160,87 @@ class DeadLetters:
         """
         story = await self._stories.of(message) if self._stories.can_tell else None
         message_id = story.message_id if story else None
-        letters = self._taken.setdefault(message, {})
-        letters |= await asyncio.to_thread(self._take, message, message_id)
-        return list(letters.values())
+        self._wanted[message] = message_id
+        await self._looking.take(self._look)
+        return list(self._taken.get(message, {}).values())
 
-    def _take(self, message: Message, message_id: str | None) -> dict[str, DeadLetter]:
-        """Go through the queue once: delete the message's own letters, give back all others.
+    async def _look(self) -> None:
+        """Go through the queue for all messages that were asked about so far, whoever asked."""
+        wanted = dict(self._wanted)
 
-        Returns:
-            Letters by the queue's own ids: a queue may hand out one twice.
-        """
-        own: dict[str, DeadLetter] = {}
-        foreign: list[str] = []
+        def whose(letter: DeadLetter) -> Message | None:
+            return next((each for each, message_id in wanted.items() if _is_about(each, message_id, letter)), None)
+
         try:
-            for _ in range(_MOST_PASSES):
-                answer = self._sqs.receive_message(
-                    QueueUrl=self._queue_url,
-                    MaxNumberOfMessages=_MOST_AT_ONCE,
-                    VisibilityTimeout=_VISIBILITY_SECONDS,
-                )
-                if not (received := answer.get("Messages")):
-                    break
-                for each in received:
-                    letter = DeadLetter.parse(each["Body"])
-                    if letter is not None and _is_about(message, message_id, letter):
-                        own[each["MessageId"]] = letter
-                        self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=each["ReceiptHandle"])
-                    else:
-                        foreign.append(each["ReceiptHandle"])
-            self._give_back(foreign)
+            taken, self._is_crowded = await asyncio.to_thread(
+                _take, self._sqs, self._queue_url, lambda letter: whose(letter) is not None
+            )
         except ClientError as error:
             raise TargetUnavailable(f"The dead-letter queue cannot be read: {error}") from error
-        return own
-
-    def _give_back(self, handles: Sequence[str]) -> None:
-        for start in range(0, len(handles), _MOST_AT_ONCE):
-            entries = [
-                {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
-                for number, handle in enumerate(handles[start : start + _MOST_AT_ONCE])
-            ]
-            self._sqs.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+        for its_id, letter in taken.items():  # by the queue's own ids: it may hand out one twice
+            if (message := whose(letter)) is not None:
+                self._taken.setdefault(message, {})[its_id] = letter
 
     async def _failure(self, wanted: str, message: Message, letters: Sequence[DeadLetter] = ()) -> ExpectationError:
         told = await self._stories.told(message) if self._stories.can_tell else []
+        if self._is_crowded and not letters:
+            looked_at = _MOST_PASSES * _MOST_AT_ONCE
+            told.insert(
+                0, f"the queue holds {looked_at} letters of others or more, and not all were looked at: purge it"
+            )
         return ExpectationError(
             wanted,
             near_misses=[*(f"dead letter: {each}" for each in letters), *told],
             trace=await self._stories.tail(message.sender),
         )
+
+
+def remove_letters(sqs: Any, queue_url: str, *, mark: str) -> None:
+    """Take the letters of a run out of the queue; never raises, since nothing depends on it.
+
+    Args:
+        sqs: boto3's ``sqs`` client.
+        queue_url: of the queue.
+        mark: what the names of the run hold: the client id, the topic or the payload of its letters does.
+    """
+    with suppress(BotoCoreError, ClientError):
+        _take(sqs, queue_url, lambda letter: mark in f"{letter.client_id} {letter.topic} {letter.payload!r}")
+
+
+def _take(sqs: Any, queue_url: str, is_own: Callable[[DeadLetter], bool]) -> tuple[dict[str, DeadLetter], bool]:
+    """Go through a queue once: delete one's own letters, give back all others.
+
+    Returns:
+        Letters by the queue's own ids, and whether there are more than were looked at.
+    """
+    own: dict[str, DeadLetter] = {}
+    foreign: list[str] = []
+    is_crowded = True
+    for _ in range(_MOST_PASSES):
+        answer = sqs.receive_message(
+            QueueUrl=queue_url, MaxNumberOfMessages=_MOST_AT_ONCE, VisibilityTimeout=_VISIBILITY_SECONDS
+        )
+        if not (received := answer.get("Messages")):
+            is_crowded = False
+            break
+        for each in received:
+            letter = DeadLetter.parse(each["Body"])
+            if letter is not None and is_own(letter):
+                own[each["MessageId"]] = letter
+                sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=each["ReceiptHandle"])
+            else:
+                foreign.append(each["ReceiptHandle"])
+    for entries in _to_give_back(foreign):
+        sqs.change_message_visibility_batch(QueueUrl=queue_url, Entries=entries)
+    return own, is_crowded
+
+
+def _to_give_back(handles: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    for start in range(0, len(handles), _MOST_AT_ONCE):
+        yield [
+            {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+            for number, handle in enumerate(handles[start : start + _MOST_AT_ONCE])
+        ]
 
 
 def _is_about(message: Message, message_id: str | None, letter: DeadLetter) -> bool:

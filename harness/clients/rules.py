@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from harness.clients.waiting import SharedLook
 from harness.errors import TargetUnavailable
 
 if TYPE_CHECKING:
@@ -87,15 +89,22 @@ class Rules:
         self._stack_rule = stack_rule
         self._known: Rule | None = None
         self._made: dict[str, Rule] = {}
+        self._made_at: dict[str, float] = {}
+        self._learning = SharedLook()
         self._client: Any = None
 
-    async def listening_to(self, topic: str) -> list[Rule]:
-        """Return the rules that take up messages on a topic, as far as they are the stack's or the test's."""
-        if self._known is None and self._stack_rule is not None:
-            with suppress(ClientError):  # it is gone: `described` tells of that
-                self._known = Rule.parse(await self._get(self._stack_rule))
+    async def listening_to(self, topic: str, *, at: float | None = None) -> list[Rule]:
+        """Return the rules that take up messages on a topic, as far as they are the stack's or the test's.
+
+        Args:
+            topic: where a message was published.
+            at: when, by the monotonic clock: a rule that was made later never hears of it; None means now.
+        """
+        if self._known is None:
+            await self._learning.take(self._learn)
         known = [self._known] if self._known else []
-        return [rule for rule in (*known, *self._made.values()) if rule.listens_to(topic)]
+        made = [rule for name, rule in self._made.items() if at is None or self._made_at[name] <= at]
+        return [rule for rule in (*known, *made) if rule.listens_to(topic)]
 
     async def described(self, topic: str) -> list[str]:
         """Tell why no rule may have taken up a message on a topic, one line for each rule; never raises."""
@@ -129,6 +138,7 @@ class Rules:
             TargetUnavailable: the stack has no rule.
             ValueError: there is neither a topic nor a statement, or there are both.
         """
+        __tracebackhide__ = True
         if (topic is None) == (sql is None) or (sql and where):
             raise ValueError("a rule takes either topic=…, and where=… if need be, or sql=…")
         payload = {name: value for name, value in (await self._original()).items() if name not in _MADE_BY_AWS}
@@ -141,6 +151,7 @@ class Rules:
         name = _NOT_IN_A_NAME.sub("_", self._make_name("rule"))
         await self.call("create_topic_rule", ruleName=name, topicRulePayload=payload)
         self._made[name] = rule = Rule.parse({"ruleName": name, **payload})
+        self._made_at[name] = time.monotonic()
         return rule
 
     async def remove(self, rule: Rule) -> None:
@@ -150,17 +161,25 @@ class Rules:
             botocore.exceptions.ClientError: the target refused it.
         """
         await self.call("delete_topic_rule", ruleName=rule.name)
-        del self._made[rule.name]
+        del self._made[rule.name], self._made_at[rule.name]
 
     async def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Call an operation of boto3's ``iot`` client off the event loop."""
+        """Call an operation of boto3's ``iot`` client off the event loop.
+
+        Raises:
+            botocore.exceptions.ClientError: the target refused it.
+        """
+        __tracebackhide__ = True
 
         def run() -> dict[str, Any]:
             self._client = self._client or self._make_iot()
             answer: dict[str, Any] = getattr(self._client, operation)(**parameters)
             return answer
 
-        return await asyncio.to_thread(run)
+        try:
+            return await asyncio.to_thread(run)
+        except ClientError as error:
+            raise error.with_traceback(None) from None  # the message names the cause; a page of botocore does not
 
     def close(self) -> None:
         """Close the connections to AWS IoT."""
@@ -171,6 +190,11 @@ class Rules:
         if self._stack_rule is None:
             raise TargetUnavailable("This stack has no rule to copy: deploy it with a receiver.")
         return await self._get(self._stack_rule)
+
+    async def _learn(self) -> None:
+        if self._known is None and self._stack_rule is not None:
+            with suppress(ClientError):  # it is gone: `described` tells of that
+                self._known = Rule.parse(await self._get(self._stack_rule))
 
     async def _get(self, name: str) -> dict[str, Any]:
         answer: dict[str, Any] = (await self.call("get_topic_rule", ruleName=name))["rule"]

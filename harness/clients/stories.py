@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from harness.clients.message import quoted
 from harness.clients.story import TOLD_BY_RULES, Story
 from harness.clients.trace import detail, is_denial
-from harness.clients.waiting import PATIENCE, polled
+from harness.clients.waiting import PATIENCE, SharedLook, polled
 from harness.errors import ExpectationError, TargetUnavailable
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Stories:
         self._rules = rules
         self._patience = patience
         self._seen = 0
+        self._reading = SharedLook()
         self._published: deque[Record] = deque(maxlen=_KEPT)
         self._told: OrderedDict[str, list[Record]] = OrderedDict()
         self._denials: deque[Record] = deque(maxlen=_KEPT)
@@ -86,16 +87,18 @@ class Stories:
         """Wait until nothing more will become of a message.
 
         Raises:
-            ExpectationError: no rule listens to its topic, so that its story has no end to wait for; or the end did
-                not come in time.
+            ExpectationError: no rule listened to its topic when it was sent, so that its story has no end to wait for;
+                or the end did not come in time.
             TargetUnavailable: the target has no trace, or does not answer.
         """
         __tracebackhide__ = True
         self._need_trace()
-        rules = await self._rules.listening_to(message.topic)
+        rules = await self._rules.listening_to(message.topic, at=message.sent_at)
         if not rules:
+            too_late = await self._rules.listening_to(message.topic)
             raise ExpectationError(
-                f"{_named(message)} was to be taken up by a rule, and none listens to its topic",
+                f"{_named(message)} was to be taken up by a rule, and none listens to its topic"
+                + (", or none did when it was sent" if too_late else ""),
                 near_misses=await self._rules.described(message.topic),
             )
 
@@ -171,10 +174,12 @@ class Stories:
         return self._trace
 
     async def _catch_up(self) -> None:
+        await self._reading.take(self._read)
+
+    async def _read(self) -> None:
         for record in await self._need_trace().since(self._seen):
-            if record["seq"] > self._seen:  # another task may have been here meanwhile
-                self._seen = record["seq"]
-                self._take(record)
+            self._seen = record["seq"]
+            self._take(record)
 
     def _take(self, record: Record) -> None:
         kind = record["kind"]
@@ -193,15 +198,19 @@ class Stories:
         """Return the record of a message's publication, always the same one."""
         if (publish := self._claimed.get(message)) is not None:
             return publish
-        sent_at = time.time() - (time.monotonic() - message.sent_at) - _CLOCK_SLACK
-        since = datetime.fromtimestamp(sent_at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        sent_at = time.time() - (time.monotonic() - message.sent_at)
         taken = {id(each) for each in self._claimed.values()}
-        later = list(takewhile(lambda record: record["at"] >= since, reversed(self._published)))
-        for record in reversed(later):
-            if id(record) not in taken and _is_publication_of(message, record):
-                self._claimed[message] = record
-                return record
+        for slack in (0.0, _CLOCK_SLACK):  # what was said just before in the same words comes second
+            for record in self._published_since(sent_at - slack):
+                if id(record) not in taken and _is_publication_of(message, record):
+                    self._claimed[message] = record
+                    return record
         return None
+
+    def _published_since(self, at: float) -> list[Record]:
+        since = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        later = takewhile(lambda record: record["at"] >= since, reversed(self._published))
+        return list(later)[::-1]
 
     def _story(self, publish: Record) -> Story:
         records = self._told.get(str(publish.get("message_id")), [])

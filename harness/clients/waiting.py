@@ -64,6 +64,31 @@ async def polled(look: Callable[[], Awaitable[T | None]], *, within: float) -> T
     return seen
 
 
+class SharedLook:
+    """A costly look that many who wait at the same time share.
+
+    Whoever asks while one is under way is served by the next, together with all others who have asked by then: what he
+    asks about may have happened after the first began. A look that fails serves nobody but him who made it.
+    """
+
+    def __init__(self) -> None:
+        self._begun = 0
+        self._served = 0
+        self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def take(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Return after a look that began no earlier than this call, one's own or somebody else's."""
+        if (loop := asyncio.get_running_loop()) is not self._loop:  # one for a whole run meets the loop of each test
+            self._loop, self._lock = loop, asyncio.Lock()
+        begun = self._begun
+        async with self._lock:
+            if self._served <= begun:
+                self._begun += 1
+                await look()
+                self._served = self._begun
+
+
 class Changes:
     """A place to wait until a state holds; whoever changes the state says so with `notify`.
 

@@ -39,6 +39,11 @@ class Names:
     def __repr__(self) -> str:
         return f"Names({self.run_id!r}, worker={self.worker!r})"
 
+    @property
+    def mark(self) -> str:
+        """What all names made here hold, and no others."""
+        return f"{self.run_id}-{self.worker}-" if self.worker else f"{self.run_id}-"
+
     def unique(self, hint: str = "") -> str:
         """Return a new name, at most 64 characters of letters, digits, ``_`` and ``-``.
 

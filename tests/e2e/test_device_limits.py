@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.needs("POLICY")]
 
 
+@pytest.mark.needs("HTTP_ACTION")
 @pytest.mark.behaviour("policy.publish", source="DG:iot-policy-actions")
 async def test_a_device_may_not_publish_elsewhere(device: Device, rows: Rows, topics: Topics) -> None:
     """A topic beside its own is refused by PUBACK; the connection stays and the telemetry topic works."""
@@ -36,7 +37,8 @@ async def test_a_device_may_not_leave_a_retained_message(device: Device, topics:
     """A retained reading takes a permission of its own, which devices do not have."""
     refusal = await device.expect_refusal(publish=topics.telemetry, retain=True)
 
-    assert refusal.action == "iot:Publish"
+    assert (refusal.action, refusal.resource) == ("iot:Publish", topics.telemetry)
+    await device.publish_reading(temp=1)  # the same without the flag
 
 
 @pytest.mark.behaviour("policy.thing-name", source="DG:thing-policy-variables")
@@ -74,6 +76,7 @@ async def test_an_unknown_certificate_is_refused(make_device: MakeDevice) -> Non
     refusal = await stranger.expect_refusal(connect=True)
 
     assert refusal.how in {"tls", "hang-up"}
+    assert refusal.because is None or "NOT_REGISTERED" in refusal.because
 
 
 @pytest.mark.behaviour("certificate.chain", source="DG:x509-client-certs")
@@ -85,12 +88,13 @@ async def test_a_certificate_signed_by_a_device_is_refused(make_device: MakeDevi
     refusal = await forger.expect_refusal(connect=True)
 
     assert refusal.how in {"tls", "hang-up"}
+    assert refusal.because is None or "invalid CA certificate" in refusal.because
 
 
 @pytest.mark.behaviour("certificate.status", source="DG:activate-or-deactivate-device-cert")
 @pytest.mark.parametrize("status", ["INACTIVE", "REVOKED"])
 async def test_a_certificate_out_of_use_is_refused(make_device: MakeDevice, status: str) -> None:
-    """A certificate gets in while it is ACTIVE, and not after."""
+    """A certificate that is ACTIVE gets in; one that is registered just so, and is not, does not."""
     device = await make_device()
     await device.publish_reading(temp=1)
 
@@ -98,3 +102,4 @@ async def test_a_certificate_out_of_use_is_refused(make_device: MakeDevice, stat
     refusal = await retired.expect_refusal(connect=True)
 
     assert refusal.how in {"tls", "hang-up"}
+    assert refusal.because is None or status in refusal.because

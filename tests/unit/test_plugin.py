@@ -444,7 +444,7 @@ def test_a_target_that_no_test_needs_is_not_started(suite: Suite, pytester: pyte
 
 
 def test_a_target_is_started_once_and_stopped(suite: Suite, pytester: pytest.Pytester) -> None:
-    """However many tests use it; an interrupt stops it like any other end."""
+    """However many tests use it; an interrupt stops it like any other end, and what it hit is not counted as passed."""
     result = suite(
         """
         def test_one(target): pass
@@ -456,6 +456,7 @@ def test_a_target_is_started_once_and_stopped(suite: Suite, pytester: pytest.Pyt
 
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert log_of(pytester)[:2] == ["start", "stop"]
+    result.stdout.fnmatch_lines("thingwright on embedded: 2 passed")
 
 
 def test_a_target_that_cannot_be_used_ends_the_run(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
+from dataclasses import replace
+from json import dumps
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock, MagicMock, Mock
 
@@ -10,6 +13,7 @@ import pytest
 
 from harness import telemetry_fixtures
 from harness.errors import ExpectationError, TargetUnavailable, TeardownError
+from harness.run import Run
 from harness.targets.names import Names
 from harness.targets.outputs import StackOutputs
 from harness.telemetry_fixtures import Telemetry
@@ -36,6 +40,12 @@ STACK = StackOutputs(
     dead_letter_queue_url="https://sqs.test/dead",
 )
 OWN = "https://127.0.0.1:2/ingest"
+
+
+def letter_from(client_id: str) -> str:
+    """Write a rule's error document."""
+    document = {"ruleName": "telemetry", "topic": "things/telemetry", "clientId": client_id, "failures": []}
+    return dumps({**document, "base64OriginalPayload": b64encode(b"{}").decode()})
 
 
 class FakeIot:
@@ -179,8 +189,9 @@ async def test_the_views_are_of_the_stacks_own(
     assert stories is telemetry.stories
 
 
-def test_clients_are_made_when_they_are_needed(telemetry: Telemetry, environment: Mock, iot: FakeIot) -> None:
+def test_clients_are_made_when_they_are_needed(environment: Mock) -> None:
     """And closed with the run, if they were."""
+    telemetry = Telemetry(environment, stack=replace(STACK, dead_letter_queue_url=None), patience=0.1, trace=None)
     telemetry.close()
     environment.client.assert_not_called()
 
@@ -190,6 +201,48 @@ def test_clients_are_made_when_they_are_needed(telemetry: Telemetry, environment
     environment.client.assert_called_once_with("dynamodb")
     environment.clients["dynamodb"].close.assert_called_once_with()
     environment.clients["sqs"].close.assert_not_called()
+
+
+def test_letters_of_the_run_do_not_stay_in_the_queue(telemetry: Telemetry, environment: Mock) -> None:
+    """Those that no test asked for are removed when it ends; those of other runs stay."""
+    letters = [{"MessageId": each, "ReceiptHandle": each, "Body": letter_from(each)} for each in ("s-run-1", "s-ran-1")]
+    sqs = environment.clients["sqs"]
+    sqs.receive_message.side_effect = [{"Messages": letters}, {}]
+
+    telemetry.close()
+
+    sqs.delete_message.assert_called_once_with(QueueUrl="https://sqs.test/dead", ReceiptHandle="s-run-1")
+    given_back = sqs.change_message_visibility_batch.call_args.kwargs["Entries"]
+    assert [each["ReceiptHandle"] for each in given_back] == ["s-ran-1"]
+    sqs.close.assert_called_once_with()
+
+
+async def test_one_rule_that_stays_keeps_nothing_else_there(telemetry: Telemetry, iot: FakeIot) -> None:
+    """Every step of the removal is done: the destination that came with the rule is gone all the same."""
+    request = Mock()
+    request.config.pluginmanager.get_plugin.return_value = Mock(spec=Run)
+    making = telemetry_fixtures.make_rule.__wrapped__(request, telemetry)
+    make_rule = await anext(making)
+    await make_rule(topic="mine", url=OWN)
+    iot.rules.clear()  # somebody was faster: to delete it is an error now
+
+    with pytest.raises(TeardownError, match="rule rule_run_1"):
+        await anext(making)
+
+    assert iot.destinations == {}
+
+
+@pytest.mark.parametrize("name", ["receiver", "dead_letters", "make_rule", "make_destination"])
+async def test_a_target_without_http_actions_proves_nothing(name: str, telemetry: Telemetry) -> None:
+    """The fixture says so before anything is asked of the target."""
+    request = Mock()
+    run = Mock(spec=Run)
+    run.require.side_effect = pytest.skip.Exception("not proven")
+    request.config.pluginmanager.get_plugin.return_value = run
+    made = getattr(telemetry_fixtures, name).__wrapped__(request, telemetry)
+
+    with pytest.raises(pytest.skip.Exception, match="not proven"):
+        await (anext(made) if hasattr(made, "__anext__") else made)
 
 
 async def test_what_cannot_be_removed_is_told_of_in_the_end() -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -364,10 +364,12 @@ class Scene:
     Attributes:
         target: whose trace.
         stories: reads it.
+        published_later: seconds by which the clock is ahead when something is written down.
     """
 
     target: FakeTarget
     stories: Stories
+    published_later: float = 0.0
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def message(self, payload: str = '{"deviceId":"sensor-1","temp":21.5}', **fields: Any) -> Message:
@@ -422,7 +424,8 @@ class Scene:
         self._add(kind, detail, **{name: published[name] for name in ("client_id", "topic", "message_id")})
 
     def _add(self, kind: str, detail: dict[str, Any], **fields: Any) -> None:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = datetime.now(UTC) + timedelta(seconds=self.published_later)
+        at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.target.add(kind, at=at, detail=detail, **fields)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
@@ -141,6 +142,37 @@ async def test_letters_of_others_are_given_back(dead_letters: DeadLetters, queue
 
     assert queue.bodies == foreign
     assert queue.hidden == {"mine"}
+
+
+async def test_many_who_wait_share_the_looks(dead_letters: DeadLetters, queue: FakeQueue, scene: Scene) -> None:
+    """Each gets its own letter, and the queue is not read once for each."""
+    messages = [scene.message(f"number {number}") for number in range(40)]
+    for each in messages:
+        message_id = given_up(scene, each)
+        queue.bodies[message_id] = letter_about(each, message_id)
+
+    letters = await asyncio.gather(*(dead_letters.expect(each) for each in messages))
+
+    assert [each.payload for each in letters] == [each.payload for each in messages]
+    assert queue.bodies == {}
+    assert len(queue.receives) < 40
+
+
+async def test_a_queue_full_of_other_letters_is_named(
+    dead_letters: DeadLetters, queue: FakeQueue, scene: Scene
+) -> None:
+    """Where not all can be looked at, that is why one's own is missing."""
+    message = scene.message()
+    message_id = given_up(scene, message)
+    queue.bodies = {str(number): "old" for number in range(500)}
+    queue.bodies["mine"] = letter_about(message, message_id)
+
+    with pytest.raises(ExpectationError) as failure:
+        await dead_letters.expect(message)
+
+    assert failure.value.near_misses[0] == (
+        "the queue holds 500 letters of others or more, and not all were looked at: purge it"
+    )
 
 
 async def test_one_letter_means_one(dead_letters: DeadLetters, queue: FakeQueue, scene: Scene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from typing import TYPE_CHECKING
 
@@ -150,6 +151,14 @@ async def test_a_message_meets_the_rules_that_hear_its_topic(rules: Rules) -> No
     await rules.remove(mine)
     assert [each.name for each in await rules.listening_to("things/telemetry")] == ["telemetry"]
     assert await rules.listening_to("other") == []
+
+
+async def test_many_who_ask_at_once_read_the_stacks_rule_once(rules: Rules, iot: FakeIot) -> None:
+    """A crowd of devices waits for its readings at the same time."""
+    asked = await asyncio.gather(*(rules.listening_to("things/telemetry") for _ in range(20)))
+
+    assert {each.name for found in asked for each in found} == {"telemetry"}
+    assert len(iot.called) == 1
 
 
 async def test_the_rules_tell_why_they_hear_nothing(rules: Rules, iot: FakeIot) -> None:

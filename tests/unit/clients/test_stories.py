@@ -229,6 +229,43 @@ async def test_what_was_published_before_a_message_is_not_its_story(scene: Scene
     assert await scene.stories.of(message) is None
 
 
+async def test_a_message_comes_before_what_was_said_shortly_before_it(scene: Scene) -> None:
+    """In the same words, and nobody asked about it: within the clock's slack it is the second choice, no more."""
+    scene.publish(scene.message())
+    message = scene.message()
+    message.sent_at += 0.005
+    scene.published_later = 0.006
+    second_id = scene.publish(message)
+
+    story = await scene.stories.of(message)
+
+    assert story is not None
+    assert story.message_id == second_id
+
+
+async def test_a_rule_that_was_made_later_is_not_waited_for(scene: Scene, rules: Rules) -> None:
+    """It never hears of the message; one that was there before does."""
+    message = scene.message()
+    scene.stored(message)
+    await rules.make(topic="things/+")
+    late = scene.message("late")
+    scene.stored(late)
+
+    assert (await scene.stories.until_over(message)).was_delivered
+    with pytest.raises(ExpectationError, match="was to be known"):
+        await scene.stories.until_over(late)
+
+
+async def test_a_message_that_came_before_every_rule_has_no_end_to_wait_for(scene: Scene, rules: Rules) -> None:
+    """The failure says that there is one by now."""
+    message = scene.message(topic="mine")
+    scene.publish(message)
+    await rules.make(topic="mine")
+
+    with pytest.raises(ExpectationError, match="or none did when it was sent"):
+        await scene.stories.until_over(message)
+
+
 async def test_long_payloads_are_told_apart_by_their_length(scene: Scene) -> None:
     """The trace shows only their beginnings."""
     longer, message = scene.message("ü" * 200 + "!"), scene.message("ü" * 200)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from harness.clients.waiting import Changes, polled, wait
+from harness.clients.waiting import Changes, SharedLook, polled, wait
 
 
 async def test_a_state_that_holds_is_not_waited_for() -> None:
@@ -67,3 +67,62 @@ async def test_the_last_look_comes_when_the_time_is_over() -> None:
     with pytest.raises(TimeoutError):
         await polled(look, within=0.001)
     assert len(looks) == 3
+
+
+async def test_a_look_is_shared_by_all_who_asked_before_it_began() -> None:
+    """Two looks serve a hundred: the first to ask has one, and those who came meanwhile have the next."""
+    looks: list[int] = []
+    shared = SharedLook()
+
+    async def look() -> None:
+        looks.append(len(looks))
+        await asyncio.sleep(0)
+
+    await asyncio.gather(*(shared.take(look) for _ in range(100)))
+    assert len(looks) <= 2
+    await shared.take(look)
+    assert len(looks) <= 3
+
+
+async def test_who_asks_during_a_look_waits_for_the_next() -> None:
+    """What he asks about may not have been there when the first began."""
+    looks: list[int] = []
+    goes_on = asyncio.Event()
+    shared = SharedLook()
+
+    async def look() -> None:
+        looks.append(len(looks))
+        await goes_on.wait()
+
+    first = asyncio.create_task(shared.take(look))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(shared.take(look))
+    await asyncio.sleep(0)
+    goes_on.set()
+    await asyncio.gather(first, second)
+
+    assert looks == [0, 1]
+
+
+async def test_a_look_that_fails_serves_nobody_else() -> None:
+    """Each who waits makes one of his own, and hears of its failure."""
+    shared = SharedLook()
+
+    async def look() -> None:
+        await asyncio.sleep(0)
+        raise RuntimeError("gone")
+
+    outcomes = await asyncio.gather(*(shared.take(look) for _ in range(3)), return_exceptions=True)
+
+    assert [str(each) for each in outcomes] == ["gone"] * 3
+
+
+def test_a_look_is_shared_on_one_loop_after_another() -> None:
+    """Something made for a whole run meets the loop of every test."""
+    shared = SharedLook()
+
+    async def crowd() -> None:
+        await asyncio.gather(*(shared.take(lambda: asyncio.sleep(0)) for _ in range(3)))
+
+    asyncio.run(crowd())
+    asyncio.run(crowd())

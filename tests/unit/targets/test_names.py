@@ -25,6 +25,18 @@ def test_names_differ_within_a_run_and_between_workers() -> None:
     assert made[50] == "x-1234abcd-gw0-1"
 
 
+def test_a_worker_knows_its_own_names() -> None:
+    """And not those of another worker, whose number may begin alike, nor of another run."""
+    names = [Names("1234abcd", worker="gw1"), Names("1234abcd", worker="gw10"), Names("5678abcd", worker="gw1")]
+    made = [each.unique("x") for each in names]
+    assert [[names_of.mark in each for each in made] for names_of in names] == [
+        [True, False, False],
+        [False, True, False],
+        [False, False, True],
+    ]
+    assert Names("1234abcd").mark in Names("1234abcd").unique()
+
+
 @pytest.mark.parametrize("hint", ["", "test_a[1-ä/#+]", "x" * 300, "---", "a.b c"])
 def test_a_name_fits_everywhere(hint: str) -> None:
     """Topic level, client id, thing name, IAM role name: at most 64 plain characters, whatever the hint."""
