@@ -94,7 +94,7 @@ async def test_a_certificate_signed_by_a_device_is_refused(make_device: MakeDevi
 @pytest.mark.behaviour("certificate.status", source="DG:activate-or-deactivate-device-cert")
 @pytest.mark.parametrize("status", ["INACTIVE", "REVOKED"])
 async def test_a_certificate_out_of_use_is_refused(make_device: MakeDevice, status: str) -> None:
-    """A certificate that is ACTIVE gets in; one that is registered just so, and is not, does not."""
+    """A registered certificate gets in when it is ACTIVE, and not otherwise."""
     device = await make_device()
     await device.publish_reading(temp=1)
 
