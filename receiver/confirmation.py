@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from receiver.errors import InvalidMessage, NotConfirmed
-from receiver.reading import parse_object
+from receiver.json_text import parse_object
 
 MESSAGE_TYPE_HEADER: Final = b"x-amz-rules-engine-message-type"
 MESSAGE_TYPE: Final = "DestinationConfirmation"
+MAX_BYTES: Final = 16_384
+"""Of a question, which holds two names, a token of at most 2048 characters and a URL with that token."""
+
 MAX_AT_ONCE: Final = 8
-"""Confirmations under way; each holds a connection for up to `_SECONDS`."""
+"""Fetches under way, each for up to `_SECONDS`."""
 
 _SECONDS: Final = 5.0
 _ARN: Final = re.compile(r"arn:[a-z-]+:iot:[a-z0-9-]+:[0-9]{12}:ruledestination/[a-z]+/[0-9A-Za-z-]{1,64}")
@@ -73,6 +76,7 @@ class HttpFetch:
 
     def __init__(self) -> None:
         self._client: Any = None
+        self._making = asyncio.Lock()
 
     async def __call__(self, url: str) -> int:
         """Fetch a URL within five seconds in all; see `Fetch`.
@@ -84,8 +88,9 @@ class HttpFetch:
 
         try:
             async with asyncio.timeout(_SECONDS):
-                if self._client is None:
-                    self._client = await asyncio.to_thread(_make_client)
+                async with self._making:
+                    if self._client is None:
+                        self._client = await asyncio.to_thread(_make_client)
                 async with self._client.stream("GET", url) as answer:
                     return int(answer.status_code)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:

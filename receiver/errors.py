@@ -4,14 +4,15 @@
 ReceiverError
 ├── SettingsError        which variable, what is accepted
 ├── WrongSecret          no shared secret, a wrong one, or several: answered 403
-├── InvalidMessage       a body or a header that is not what a rule sends: answered 422
-├── ForeignDevice        a device that speaks for another: answered 403
+├── MessageRefused       what is posted is not taken; of a batch, which element is wrong
+│   ├── InvalidMessage   a body or a header that is not what a rule sends: answered 422
+│   └── ForeignDevice    a device that speaks for another: answered 403
 ├── BodyTooLarge         more bytes than a message can have: answered 413
 ├── ClientGone           the other side left, or was too slow, before its body was whole: nobody to answer, or 408
 ├── UntrustedUrl         an enableUrl that leads elsewhere than to AWS IoT: answered 403
 ├── NotConfirmed         the enableUrl could not be fetched, or answered something else than 200: answered 502
 ├── TooManyAtOnce        enough confirmations are under way: answered 503
-└── WriteFailed          the row is not in the table, or may not be: answered 503, since a later try may succeed
+└── WriteFailed          the rows are not in the table, or may not be: answered 503, since a later try may succeed
 ```
 
 The messages of those that are answered never repeat what the other side sent: what is wrong, and where.
@@ -19,7 +20,7 @@ The messages of those that are answered never repeat what the other side sent: w
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 FailureKind: TypeAlias = Literal["throttled", "denied", "no_table", "refused", "unavailable", "busy"]
 """Why a row was not written: too much at once, no right, no such table, not acceptable to it, not reachable, or too
@@ -38,11 +39,29 @@ class WrongSecret(ReceiverError):  # noqa: N818 - says what happened
     """The request does not hold the secret; which of the ways it fails in is not told."""
 
 
-class InvalidMessage(ReceiverError):  # noqa: N818 - says what happened
+class MessageRefused(ReceiverError):  # noqa: N818 - says what happened
+    """What was posted is not taken, and would not be another time.
+
+    Args:
+        because: what is wrong.
+        element: of a batch, counted from 0; None: the whole.
+    """
+
+    def __init__(self, because: str, *, element: int | None = None) -> None:
+        super().__init__(because if element is None else f"element {element}: {because}")
+        self.because = because
+        self.element = element
+
+    def of_element(self, element: int) -> Self:
+        """Give the same about one element of a batch."""
+        return type(self)(self.because, element=element)
+
+
+class InvalidMessage(MessageRefused):
     """The body or a header is not acceptable; the message says what and where."""
 
 
-class ForeignDevice(ReceiverError):  # noqa: N818 - says what happened
+class ForeignDevice(MessageRefused):
     """The reading names another device than the connection it came over."""
 
 
@@ -67,7 +86,7 @@ class TooManyAtOnce(ReceiverError):  # noqa: N818 - says what happened
 
 
 class WriteFailed(ReceiverError):  # noqa: N818 - says what happened
-    """A row was not written, or it is not known whether it was.
+    """Rows were not written, or it is not known whether they were.
 
     Args:
         kind: of a closed set, for counting.

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_DNS_SUFFIXES: Final = {"cn": "amazonaws.com.cn", "eusc": "amazonaws.eu"}
+"""Of the partitions that have one of their own, by how their regions begin."""
+
 _ORIGIN: Final = (
     r"(?P<scheme>https?)://(?P<host>[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
 )
 _BARE_ORIGIN: Final = re.compile(_ORIGIN, re.IGNORECASE | re.ASCII)
 _TOKEN: Final = r"([a-z0-9._~=+/-]|%(2b|2f|3d))+"  # noqa: S105 - the shape of a token, none itself
 _ENABLE_URL: Final = re.compile(rf"{_ORIGIN}(?P<path>/confirmdestination/{_TOKEN})", re.IGNORECASE | re.ASCII)
+_SLASH: Final = re.compile("/|%2f", re.IGNORECASE)  # what is decoded too early elsewhere would be a path
 _MAX_URL_LENGTH: Final = 4096
 _MAX_PORT: Final = 65_535
 
@@ -54,9 +58,9 @@ def parse_origin(text: str) -> Origin:
 def aws_iot_origin(region: str) -> Origin:
     """Give the origin of AWS IoT's control plane in a region.
 
-    Source: AWS General Reference, AWS IoT Core endpoints.
+    Source: AWS General Reference, AWS IoT Core endpoints; botocore, partitions.json.
     """
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    suffix = _DNS_SUFFIXES.get(region.partition("-")[0], "amazonaws.com")
     return Origin("https", f"iot.{region}.{suffix}", 443)
 
 
@@ -75,7 +79,7 @@ def url_to_fetch(enable_url: str, *, trusted: Iterable[Origin]) -> str:
     match = _ENABLE_URL.fullmatch(enable_url) if len(enable_url) <= _MAX_URL_LENGTH else None
     if match is None:
         raise UntrustedUrl("enableUrl is not the URL of a destination's confirmation")
-    if not {".", ".."}.isdisjoint(match["path"].split("/")):
+    if not {".", ".."}.isdisjoint(_SLASH.split(match["path"])):
         raise UntrustedUrl("enableUrl has a path that leads elsewhere")
     wanted = _origin_of(match)
     for origin in trusted:

@@ -1,14 +1,13 @@
-"""From a request's body and headers to a row: what is accepted, and what a row's key is.
+"""From what a device and a rule say to a row: what is accepted, and what a row's key is.
 
-Bytes, header values and a time passed in; nothing here waits, reads a clock or knows of HTTP. Whatever a device puts
-into its message arrives here unchanged (`SELECT *`), so every bound is checked here: what this accepts, DynamoDB takes.
+Values and a time passed in; nothing here waits, reads a clock or knows of HTTP. Whatever a device puts into its message
+arrives here unchanged (`SELECT *`), so every bound is checked here: what this accepts, DynamoDB takes.
 """
 
 from __future__ import annotations
 
 import decimal
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,13 +25,17 @@ MIN_EXPONENT: Final = -130
 """Significant digits and the exponents of a DynamoDB number: 1E-130 to 9.9…E+125. Source: DynamoDB Developer Guide,
 "Supported data types": Number."""
 
+LAST_MILLISECOND: Final = 253_402_300_799_999
+"""Since 1970, of the year 9999: four digits for the year keep the sort key in the order of time."""
+
 NO_CLIENT_ID: Final = "n/a"
 """What ``clientid()`` gives for a message that was not published over MQTT. Source: AWS IoT SQL reference, clientid."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS: Final = re.compile(r"[0-9]{1,15}")
-_MAX_MILLISECONDS: Final = 253_402_300_799_999  # the last of the year 9999
 _MESSAGE_ID: Final = re.compile(r"[!-\"$-~]{1,128}")  # visible ASCII but `#`, which ends the time in the sort key
+_ID_RULE: Final = "must be 1 to 128 visible ASCII characters other than #"
+_TIME_RULE: Final = "must be a time in milliseconds since 1970"
 _PLAIN_EXPONENTS: Final = range(-38, 38)
 _EXACT: Final = decimal.Context(prec=1_000_000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 
@@ -72,36 +75,15 @@ class Row:
     ttl: int | None
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object: UTF-8, numbers as `Decimal`, each name once, nothing that is not JSON (NaN, Infinity).
-
-    Raises:
-        InvalidMessage: it is none.
-
-    Source: RFC 8259; §4 leaves names that occur twice to the receiver.
-    """
-    try:
-        parsed = _DECODER.decode(body.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InvalidMessage(f"the body is not UTF-8, at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise InvalidMessage(f"the body is not JSON, at line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise InvalidMessage("the body is nested too deeply") from None
-    except ArithmeticError:
-        raise InvalidMessage("the body has a number beyond every range") from None
-    if not isinstance(parsed, dict):
-        raise InvalidMessage("the body must be a JSON object")
-    return parsed
-
-
-def parse_reading(body: bytes) -> Reading:
+def read_reading(fields: dict[str, Any]) -> Reading:
     """Read what a device says; names other than ``deviceId``, ``temp`` and ``ts`` are left alone.
 
+    Args:
+        fields: of its message, numbers as `Decimal`.
+
     Raises:
-        InvalidMessage: the body is not JSON, or a field is not acceptable.
+        InvalidMessage: a field is missing or not acceptable.
     """
-    fields = parse_object(body)
     for name in ("deviceId", "temp"):
         if name not in fields:
             raise InvalidMessage(f"{name} is missing")
@@ -113,26 +95,60 @@ def parse_reading(body: bytes) -> Reading:
     return Reading(device_id=device_id, temperature=_number(fields["temp"], "temp"), ts=_ts_of(fields))
 
 
-def parse_stamp(*, message_id: str, received_at: str, body: bytes, now: datetime) -> Stamp:
-    """Make the stamp of a message from the headers that the rule sends, or without them as far as that goes.
+def check_headers(*, message_id: str, received_at: str) -> None:
+    """Check what the rule tells in headers, an empty text of which is nothing.
 
     Args:
-        message_id: ``X-Message-Id``; empty when it is absent, as for messages published over HTTPS.
-        received_at: ``X-Received-At``, milliseconds since the epoch; empty when it is absent.
-        body: of the request.
-        now: the receiver's own time, for a message that brings none.
+        message_id: ``X-Message-Id``.
+        received_at: ``X-Received-At``, milliseconds since the epoch.
 
     Raises:
-        InvalidMessage: a header is there and not acceptable.
+        InvalidMessage: one is there and not acceptable.
     """
     if message_id and not is_message_id(message_id):
-        raise InvalidMessage("X-Message-Id must be 1 to 128 visible ASCII characters other than #")
-    at = now
-    if received_at:
-        if not _MILLISECONDS.fullmatch(received_at) or int(received_at) > _MAX_MILLISECONDS:
-            raise InvalidMessage("X-Received-At must be a time in milliseconds since 1970")
-        at = _EPOCH + timedelta(milliseconds=int(received_at))
-    return Stamp(received_at=at, message_id=message_id or hashlib.sha256(received_at.encode() + body).hexdigest()[:32])
+        raise InvalidMessage(f"X-Message-Id {_ID_RULE}")
+    if received_at and (not _MILLISECONDS.fullmatch(received_at) or int(received_at) > LAST_MILLISECOND):
+        raise InvalidMessage(f"X-Received-At {_TIME_RULE}")
+
+
+def read_element_stamp(fields: dict[str, Any], *, raw: bytes, now: datetime) -> Stamp:
+    """Make the stamp of a batch's element from what the rule has selected into it.
+
+    Args:
+        fields: of the element: ``message_id``, absent or empty for messages published over HTTPS, and ``received_at``,
+            a number of milliseconds since the epoch.
+        raw: the element as it was sent.
+        now: the receiver's own time, for an element that brings none.
+
+    Raises:
+        InvalidMessage: a field is there and not acceptable.
+    """
+    message_id = fields.get("message_id", "")
+    if not isinstance(message_id, str) or (message_id and not is_message_id(message_id)):
+        raise InvalidMessage(f"message_id {_ID_RULE}")
+    received_at = ""
+    if "received_at" in fields:
+        at = fields["received_at"]
+        # The range comes first: of a number that is within, the digits are few.
+        if not isinstance(at, Decimal) or not 0 <= at <= LAST_MILLISECOND or at != at.to_integral_value():
+            raise InvalidMessage(f"received_at {_TIME_RULE}, as a number")
+        received_at = str(int(at))
+    return make_stamp(message_id=message_id, received_at=received_at, raw=raw, now=now)
+
+
+def make_stamp(*, message_id: str, received_at: str, raw: bytes, now: datetime) -> Stamp:
+    """Make the stamp of a message, also if the rule tells only a part of it.
+
+    Args:
+        message_id: as checked; empty for a message published over HTTPS.
+        received_at: milliseconds since the epoch, as checked; empty when the rule does not tell it.
+        raw: the message as it was sent; what an id is made of, so that every try has the same.
+        now: the receiver's own time, for a message that brings none.
+    """
+    return Stamp(
+        received_at=_EPOCH + timedelta(milliseconds=int(received_at)) if received_at else now,
+        message_id=message_id or hashlib.sha256(received_at.encode() + raw).hexdigest()[:32],
+    )
 
 
 def is_message_id(text: str) -> bool:
@@ -145,13 +161,11 @@ def check_device(reading: Reading, client_id: str) -> None:
 
     Args:
         reading: what it says.
-        client_id: ``X-Client-Id``: the MQTT client id of the connection it came over; ``n/a`` when there was none.
+        client_id: the MQTT client id of the connection it came over; ``n/a`` when there was none.
 
     Raises:
-        ForeignDevice: the rule does not tell the client id, or it is another's.
+        ForeignDevice: it is another's.
     """
-    if not client_id:
-        raise ForeignDevice("X-Client-Id is missing: the rule must send it (REQUIRE_CLIENT_ID)")
     if client_id not in (NO_CLIENT_ID, reading.device_id):
         raise ForeignDevice("deviceId is not the client id of the connection that the message came over")
 
@@ -207,23 +221,3 @@ def _utf8(text: str, name: str) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidMessage(f"{name} holds half a character") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise InvalidMessage("the body has an object with the same name twice")
-    return made
-
-
-def _refuse_constant(_: str) -> Any:
-    raise InvalidMessage("the body has NaN or Infinity, which JSON does not know")
-
-
-_DECODER: Final = json.JSONDecoder(
-    # Decimal reads digits in linear time and keeps them all; int would take quadratic time, float would round.
-    parse_float=Decimal,
-    parse_int=Decimal,
-    parse_constant=_refuse_constant,
-    object_pairs_hook=_unique,
-)

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
         tls_cert: PEM chain; with ``tls_key``, or neither: HTTP, as behind a load balancer that ends TLS.
         tls_key: its private key, not encrypted.
         log_level: of the receiver's own lines.
+        workers: processes that share the addresses; 1: this one alone.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
@@ -98,6 +99,7 @@ class Settings(BaseSettings):
         BeforeValidator(_strip_lower),
         Field(description="debug, info, warning or error"),
     ] = "info"
+    workers: Annotated[int, Field(ge=1, le=64, description="a number of processes, 1 to 64")] = 1
 
     @field_validator("iot_secrets")
     @classmethod

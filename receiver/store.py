@@ -1,187 +1,172 @@
-"""Where rows go: DynamoDB, one PutItem per row.
+"""Where rows go: DynamoDB, many rows to a call.
 
-The protocol `Store` is all that the application knows. `DynamoStore` calls botocore's low-level client in a pool of
-threads, off the event loop. It tries once: the rule that posted the message tries again by itself, within a budget of
-three seconds in which two slow tries of ours would already be too many. Whatever holds a row up (others before it,
-credentials that do not come, an answer that comes byte by byte), the answer is there within that budget, and a row
-whose turn comes later is not written any more: its rule has sent it to the dead letters by then.
+The protocol `Store` is all that the application knows. `DynamoStore` joins three parts: the event loop, on which
+requests come and wait; `receiver.batches`, which decides what goes into which call and when; and a pool of threads in
+which `receiver.dynamodb` makes the calls.
 
-botocore is imported with the first row, or by `DynamoStore.warm_up`: it takes longer than all the rest of the start.
+Throttling, 5xx and connections that break are tried again here, with other rows that wait, inside a budget: the rule
+that posted a message gives up three seconds after its first try, its own tries included. Whatever holds a row up
+(others before it, credentials that do not come, an answer that comes byte by byte), the answer is there within that
+budget, and a row whose turn comes later is not written any more: its rule has sent it to the dead letters by then.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import threading
+import contextlib
+import math
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from receiver.errors import FailureKind, WriteFailed
-from receiver.reading import number_text
+from receiver.batches import Batches
+from receiver.dynamodb import Table
+from receiver.errors import WriteFailed
+from receiver.waiting import Limits, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
+    from receiver.metrics import Metrics
     from receiver.reading import Row
     from receiver.settings import Settings
+    from receiver.waiting import Call
 
-_THREADS: Final = 16
-_MAX_WAITING: Final = 512
-_CONNECT_SECONDS: Final = 0.9
-_READ_SECONDS: Final = 1.9
-_PUT_SECONDS: Final = _CONNECT_SECONDS + _READ_SECONDS
-
-_KINDS: Final[Mapping[str, FailureKind]] = {
-    "ProvisionedThroughputExceededException": "throttled",
-    "RequestLimitExceeded": "throttled",
-    "ThrottlingException": "throttled",
-    "AccessDeniedException": "denied",
-    "ExpiredTokenException": "denied",
-    "IncompleteSignatureException": "denied",
-    "InvalidSignatureException": "denied",
-    "MissingAuthenticationTokenException": "denied",
-    "UnrecognizedClientException": "denied",
-    "ResourceNotFoundException": "no_table",
-    "ItemCollectionSizeLimitExceededException": "refused",
-    "ValidationException": "refused",
-}
-"""Source: DynamoDB Developer Guide, "Error handling", and API Reference, "Common errors"."""
+_LIMITS: Final = Limits()
 
 
 class Store(Protocol):
     """Takes rows."""
 
-    async def put(self, row: Row) -> None:
-        """Write a row, over the one with the same key if there is one; return when it is written.
+    async def put(self, rows: Sequence[Row]) -> None:
+        """Write the rows of one request, each over the one with the same key if there is one.
+
+        Returns when all of them are written; whoever cancels it leaves them to be written.
+
+        Args:
+            rows: one, or all of a batch.
 
         Raises:
-            WriteFailed: it is not, or nobody knows.
+            WriteFailed: one or more are not, or nobody knows. Others of them may be.
         """
+
+    @property
+    def is_full(self) -> bool:
+        """A further row would be refused now."""
 
 
 class DynamoStore:
-    """Rows in a DynamoDB table.
+    """Rows in a DynamoDB table. All methods are called on one event loop.
 
     Args:
         settings: names table, sort key, region and endpoint.
+        metrics: where rows, calls and what holds them up are counted; failed requests are the caller's to count.
         session: a botocore session; None makes one of the process's credentials.
+        limits: of what is accepted and of how it is written.
     """
 
-    def __init__(self, settings: Settings, *, session: Any = None) -> None:
-        self._table_name = settings.table_name
-        self._sort_key = settings.sort_key
-        self._region = settings.aws_region
-        self._endpoint_url = settings.aws_endpoint_url
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="dynamodb")
-        self._waiting = 0
-        self._making = threading.Lock()
-        self._session = session
-        self._client: Any = None
+    def __init__(self, settings: Settings, *, metrics: Metrics, session: Any = None, limits: Limits = _LIMITS) -> None:
+        self._metrics = metrics
+        self._limits = limits
+        self._batches = Batches(limits, random=random.random)
+        self._table = Table(settings, connections=limits.threads, session=session)
+        # One more than calls may take: to warm up is not one of them.
+        self._threads = ThreadPoolExecutor(limits.threads + 1, thread_name_prefix="dynamodb")
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
+        self._all_over = asyncio.Event()
         self._is_warm = False
+        metrics.queue_limit_rows.set(limits.rows)
 
-    async def put(self, row: Row) -> None:
-        """Write a row; see `Store`. Refused at once when more rows wait than can be written before their rule gives up.
+    async def put(self, rows: Sequence[Row]) -> None:
+        """Write rows; see `Store`. They are refused at once when too many wait already.
 
         Raises:
-            WriteFailed: it is not written, or nobody knows.
+            WriteFailed: one or more are not written, or nobody knows: the first that failed, once all are over.
         """
-        if self._waiting >= _MAX_WAITING:
-            raise WriteFailed("busy", "TooManyRowsWaiting")
-        self._waiting += 1
-        writing = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._put, make_item(row, self._sort_key), time.monotonic() + _PUT_SECONDS
-        )
-        writing.add_done_callback(self._forget)
-        done, _ = await asyncio.wait([writing], timeout=_PUT_SECONDS)
-        if not done:
-            raise WriteFailed("unavailable", "TookTooLong")
-        await writing
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[WriteFailed | None] = loop.create_future()
+        now = time.monotonic()
+        duplicates = self._batches.add(rows, now, partial(_answer, answered))
+        if duplicates:
+            self._metrics.duplicates.inc(duplicates)
+        self._tell()
+        self._wake(loop, now)
+        if (failure := await answered) is not None:
+            raise WriteFailed(failure.kind, failure.code, failure.because)  # each request has an exception of its own
+
+    @property
+    def is_full(self) -> bool:
+        """A further row would be refused now."""
+        return self._batches.is_full
 
     def warm_up(self) -> None:
         """Load what the first row needs, beside everything else; from the second call on, do nothing."""
         if not self._is_warm:
             self._is_warm = True
             # What goes wrong here goes wrong again with the first row, and is told there.
-            self._threads.submit(self._load)
+            self._threads.submit(self._table.load)
 
     async def close(self) -> None:
-        """Take no more rows; nobody waits any more for those under way."""
+        """Take no more rows, and finish those that were accepted, within their budget; leave calls that hang alone."""
+        self._batches.close()
+        if self._batches.rows:
+            self._all_over.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_over.wait(), self._limits.budget)
+        self._batches.turn(math.inf)  # whoever still waits is answered
+        if self._timer is not None:
+            self._timer.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _forget(self, writing: asyncio.Future[None]) -> None:
-        """Count a row no more, which may be long after its answer."""
-        self._waiting -= 1
-        if not writing.cancelled():
-            writing.exception()  # nobody may be waiting for it any more
+    def _wake(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
+        """Have `_turn` called when there is something to do, if it is not to be called before."""
+        at = self._batches.next_at()
+        if at is None or (self._timer is not None and self._timer_at <= at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        # Not now: whoever has come in the same turn of the loop is to share the call.
+        self._timer = loop.call_soon(self._turn) if at <= now else loop.call_later(at - now, self._turn)
 
-    def _put(self, item: dict[str, Any], deadline: float) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see the module's docstring
+    def _turn(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now = max(time.monotonic(), self._timer_at)  # loops' clocks are coarse, and run their timers a little early
+        self._batches.turn(now)
+        while (call := self._batches.take(now)) is not None:
+            self._metrics.batch_rows.observe(len(call.rows))
+            self._threads.submit(self._write, call, loop)
+        self._tell()
+        self._wake(loop, now)
 
-        if time.monotonic() >= deadline:
-            raise WriteFailed("busy", "WaitedTooLong")
+    def _write(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
+        """Make a call, in a thread, and hand over what became of it."""
         try:
-            self._made_client().put_item(TableName=self._table_name, Item=item)
-        except ClientError as error:
-            raise _failure(error.response) from error
-        except BotoCoreError as error:
-            raise WriteFailed("unavailable", type(error).__name__) from error
+            outcome = self._table.write(call.rows, send_by=call.send_by)
+        except Exception as error:  # noqa: BLE001 - whatever it is, requests wait for an answer
+            outcome = Outcome(failure=WriteFailed("unavailable", type(error).__name__))
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits for this call any more
+            loop.call_soon_threadsafe(self._finish, call, outcome)
 
-    def _made_client(self) -> Any:
-        # Credentials are looked up while a client is made. A client that could not be made is tried anew.
-        with self._making:
-            if self._client is None:
-                self._client = self._make_client()
-            return self._client
+    def _finish(self, call: Call, outcome: Outcome) -> None:
+        if outcome.failure is not None and outcome.failure.kind == "throttled":
+            self._metrics.throttles.inc()
+        written = self._batches.finish(call, outcome, time.monotonic())
+        if written:
+            self._metrics.rows_written.inc(written)
+        self._tell()
+        self._wake(asyncio.get_running_loop(), time.monotonic())
 
-    def _load(self) -> None:
-        """Read the service's description from disk; made-up keys keep this from asking for the real ones."""
-        with self._making:
-            self._make_client(aws_access_key_id="warm-up", aws_secret_access_key="warm-up")  # noqa: S106 - no secret
-        gc.freeze()  # what was loaded stays: each full collection would hold all requests up to walk it
-
-    def _make_client(self, **keys: str) -> Any:
-        import botocore.session  # noqa: PLC0415 - see the module's docstring
-        from botocore.config import Config  # noqa: PLC0415 - see the module's docstring
-
-        if self._session is None:
-            self._session = botocore.session.Session()
-        return self._session.create_client(
-            "dynamodb",
-            region_name=self._region,
-            endpoint_url=self._endpoint_url,
-            config=Config(
-                connect_timeout=_CONNECT_SECONDS,
-                read_timeout=_READ_SECONDS,
-                retries={"total_max_attempts": 1, "mode": "standard"},
-                max_pool_connections=_THREADS,
-                parameter_validation=False,  # `make_item` gives one shape; its messages would repeat the row
-                user_agent_extra="thingwright-receiver",
-            ),
-            **keys,
-        )
+    def _tell(self) -> None:
+        self._metrics.queued_rows.set(self._batches.rows)
+        if not self._batches.rows:
+            self._all_over.set()
 
 
-def make_item(row: Row, sort_key: str) -> dict[str, dict[str, str]]:
-    """Give a row as DynamoDB's API takes it."""
-    item = {
-        "deviceId": {"S": row.device_id},
-        sort_key: {"S": row.sort_key},
-        "message_id": {"S": row.message_id},
-        "temperature": {"N": number_text(row.temperature)},
-    }
-    if row.ts is not None:
-        item["ts"] = {"N": number_text(row.ts)} if isinstance(row.ts, Decimal) else {"S": row.ts}
-    if row.ttl is not None:
-        item["ttl"] = {"N": str(row.ttl)}
-    return item
-
-
-def _failure(answer: Mapping[str, Any]) -> WriteFailed:
-    error = answer.get("Error", {})
-    code = str(error.get("Code", "Unknown"))
-    kind = _KINDS.get(code, "unavailable")
-    # Only this message is known to hold nothing of the row: it names the principal, the action and the table.
-    return WriteFailed(kind, code, str(error.get("Message", "")) if code == "AccessDeniedException" else None)
+def _answer(answered: asyncio.Future[WriteFailed | None], failure: WriteFailed | None) -> None:
+    if not answered.done():  # whoever waited may have left
+        answered.set_result(failure)

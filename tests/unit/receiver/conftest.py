@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import threading
@@ -22,7 +23,7 @@ from receiver.app import make_app
 from receiver.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from receiver.reading import Row
@@ -54,16 +55,37 @@ class Certificate:
 
 @dataclass
 class ListStore:
-    """Keeps rows; fails as it is told."""
+    """Keeps rows; fails as it is told.
 
-    rows: list[Row] = field(default_factory=list)
+    Args:
+        puts: rows by request.
+        error: raised instead.
+        gate: open unless a test closes it; a request waits for it.
+        arrived: counts requests.
+        is_full: as a store says it.
+    """
+
+    puts: list[list[Row]] = field(default_factory=list)
     error: Exception | None = None
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    arrived: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    is_full: bool = False
 
-    async def put(self, row: Row) -> None:
-        """Keep a row."""
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows, in order."""
+        return [row for rows in self.puts for row in rows]
+
+    async def put(self, rows: Sequence[Row]) -> None:
+        """Keep rows."""
+        self.arrived.release()
+        await self.gate.wait()
         if self.error is not None:
             raise self.error
-        self.rows.append(row)
+        self.puts.append(list(rows))
 
 
 @dataclass
@@ -122,19 +144,18 @@ def settings_of() -> Callable[..., Settings]:
 
 
 @dataclass
-class DynamoEndpoint:
-    """Takes the place of DynamoDB over real HTTP: answers what it is told, when it is let.
+class Endpoint:
+    """What a confirmation leads to, or a table that takes everything: answers over HTTP as it is told, when it is let.
 
     Args:
         url: where it is.
-        rows: items put, in order.
-        answers: status and body of the next answers; then 200.
+        requests: methods and paths, in order.
+        answers: status and body of the next answers; then 200, and DynamoDB's word that all is written.
         arrived: a request is there.
         gate: open unless a test closes it; answers wait for it.
     """
 
     url: str = ""
-    rows: list[dict[str, Any]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     answers: list[tuple[int, bytes]] = field(default_factory=list)
     arrived: threading.Event = field(default_factory=threading.Event)
@@ -142,22 +163,20 @@ class DynamoEndpoint:
 
 
 @pytest.fixture
-def endpoint() -> Iterator[DynamoEndpoint]:
-    """Listen on loopback for what a DynamoDB client or a confirmation sends."""
-    told = DynamoEndpoint()
+def endpoint() -> Iterator[Endpoint]:
+    """Listen on loopback."""
+    told = Endpoint()
     told.gate.set()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"] or 0))
-            told.requests.append(f"{self.command} {self.path} {self.headers['x-amz-target']}")
+            self.rfile.read(int(self.headers["content-length"] or 0))
+            told.requests.append(f"{self.command} {self.path}")
             told.arrived.set()
             told.gate.wait(30)
-            status, answer = told.answers.pop(0) if told.answers else (200, b"{}")
-            if status == 200 and body:
-                told.rows.append(json.loads(body)["Item"])
+            status, answer = told.answers.pop(0) if told.answers else (200, b'{"UnprocessedItems":{}}')
             if not status:
                 self.close_connection = True
                 return
@@ -169,9 +188,7 @@ def endpoint() -> Iterator[DynamoEndpoint]:
             self.end_headers()
             self.wfile.write(answer)
 
-        def do_GET(self) -> None:
-            self.headers["content-length"] = "0"
-            self.do_POST()
+        do_GET = do_POST  # noqa: N815 - as the base class has it
 
         def log_message(self, *_: object) -> None:
             """Write nothing."""

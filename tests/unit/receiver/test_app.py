@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -12,32 +11,22 @@ import httpx
 import pytest
 
 from receiver import app as app_module
-from receiver.app import MAX_BODY_BYTES, make_app
-from receiver.confirmation import MAX_AT_ONCE, HttpFetch
-from receiver.errors import NotConfirmed, WriteFailed
+from receiver.app import make_app
+from receiver.confirmation import HttpFetch
+from receiver.errors import WriteFailed
+from receiver.metrics import Metrics
 from receiver.reading import Row
 from receiver.store import DynamoStore
+from receiver.waiting import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from receiver.settings import Settings
-    from tests.unit.receiver.conftest import Service
+    from tests.unit.receiver.conftest import Endpoint, Service
 
 SECRET = "the-current-secret"
-QUESTION = {
-    "arn": "arn:aws:iot:us-east-1:123456789012:ruledestination/http/1f0f5e3c-0000-4000-8000-000000000000",
-    "confirmationToken": "AYADeM-token",
-    "enableUrl": "https://iot.us-east-1.amazonaws.com/confirmdestination/AYADeM-token",
-    "messageType": "DestinationConfirmation",
-}
-
-
-async def confirm(service: Service, question: Any = None, *, path: str = "/ingest/", **options: Any) -> Any:
-    """Post a destination's confirmation as AWS IoT does: without a secret."""
-    options.setdefault("content", json.dumps(QUESTION if question is None else question))
-    headers = {"x-amz-rules-engine-message-type": "DestinationConfirmation"}
-    return await service.client.post(path, params={"confirmationToken": "AYADeM-token"}, headers=headers, **options)
+READING = {"deviceId": "device-1", "temp": 21.5, "ts": "2026-11-21T20:01:00Z"}
 
 
 async def test_a_message_becomes_a_row(service: Service) -> None:
@@ -56,8 +45,8 @@ async def test_a_message_becomes_a_row(service: Service) -> None:
         )
     ]
     assert await service.metric("receiver_requests_total", outcome="stored") == 1
-    assert await service.metric("receiver_rows_written_total") == 1
     assert await service.metric("receiver_write_seconds_count") == 1
+    assert await service.metric("receiver_requests_in_progress") == 0
 
 
 async def test_a_message_without_time_and_id_gets_both(service: Service) -> None:
@@ -69,6 +58,20 @@ async def test_a_message_without_time_and_id_gets_both(service: Service) -> None
     assert one == other
     assert one.sort_key == f"2026-11-21T20:01:02.123Z#{one.message_id}"
     assert len(one.message_id) == 32
+
+
+async def test_what_a_device_says_of_id_time_and_client_is_not_heard(service: Service) -> None:
+    """Of a single message these are in headers, which the rule makes."""
+    forged = {"message_id": "forged", "received_at": 1, "client_id": "forged"}
+    assert (await service.post({**READING, **forged})).json() == {"stored": "11111111-2222-3333-4444-555555555555"}
+    await service.post({**READING, **forged}, X_Message_Id=None, X_Received_At=None)
+    await service.post({**READING, "client_id": "device-1"}, X_Client_Id="device-2")
+
+    one, other = service.store.rows
+    assert one.sort_key == "2026-11-21T20:01:02.123Z#11111111-2222-3333-4444-555555555555"
+    assert other.sort_key == f"2026-11-21T20:01:02.123Z#{other.message_id}"
+    assert len(other.message_id) == 32
+    assert await service.metric("receiver_requests_total", outcome="foreign_device") == 1
 
 
 async def test_another_try_is_the_same_row(service: Service) -> None:
@@ -164,6 +167,7 @@ async def test_a_foreign_device_is_taken_where_that_is_wanted(
         (b"[" * 130_000, "the body is nested too deeply"),
         (b'{"temp":' + b"9" * 130_000 + b"}", "deviceId is missing"),
         (b"", "the body is not JSON, at line 1, column 1"),
+        (b"null", "the body must be a JSON object"),
     ],
 )
 async def test_an_invalid_message_writes_nothing(service: Service, content: bytes, detail: str) -> None:
@@ -184,120 +188,18 @@ async def test_fields_come_before_the_device(service: Service) -> None:
     assert answer.status_code == 403
 
 
-async def test_the_longest_message_is_taken(service: Service) -> None:
-    """As long as AWS IoT takes it."""
-    frame = b'{"deviceId":"device-1","temp":1,"ts":"%s"}'
-    content = frame % (b"x" * (MAX_BODY_BYTES - len(frame) + 2))
-    assert len(content) == MAX_BODY_BYTES
-
-    assert (await service.post(content=content)).status_code == 200
-    answer = await service.post(content=content + b" ")
-    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
-    assert await service.metric("receiver_requests_total", outcome="too_large") == 1
-    assert len(service.store.rows) == 1
-
-
-async def test_a_declared_length_is_enough_to_refuse(service: Service) -> None:
-    """Before anything is read, and whatever the secret."""
-    answer = await service.post(content=b"", Content_Length="131073", X_Iot_Secret="wrong")
-    assert answer.status_code == 413
-
-    for odd in ("-1", "1e3", "9" * 5000):
-        assert (await service.post(content=b"", Content_Length=odd)).status_code == 413
-
-
-class Pieces:
-    """A body without a declared length."""
-
-    def __init__(self, piece: bytes, count: int) -> None:
-        self.piece = piece
-        self.count = count
-        self.taken = 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give the pieces."""
-        for _ in range(self.count):
-            self.taken += 1
-            yield self.piece
-
-
-async def test_an_endless_body_is_not_read_to_its_end(service: Service) -> None:
-    """Reading stops where it is too much, and the connection ends."""
-    pieces = Pieces(b"x" * 1024, 100_000)
-    answer = await service.client.post("/ingest", content=pieces, headers={"x-iot-secret": SECRET})
-
-    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
-    assert pieces.taken <= MAX_BODY_BYTES // 1024 + 2
-
-
-async def test_nothing_is_read_of_who_has_no_secret(service: Service) -> None:
-    """Their connection ends when nobody knows how much there is to come."""
-    pieces = Pieces(b"x" * 1024, 100_000)
-    answer = await service.client.post("/ingest", content=pieces)
-
-    assert (answer.status_code, answer.headers["connection"]) == (403, "close")
-    assert pieces.taken == 0
-
-
-async def test_a_body_in_pieces_is_one_body(service: Service) -> None:
-    """As HTTP/1.1 may send it."""
-    pieces = Pieces(b'{"deviceId":"n", "temp" : 1}', 1)
-    answer = await service.client.post(
-        "/ingest", content=pieces, headers={"x-iot-secret": SECRET, "x-client-id": "n/a"}
-    )
-
-    assert answer.status_code == 200
-
-
-async def call(service: Service, events: list[dict[str, Any]], *, path: str = "/ingest") -> list[dict[str, Any]]:
-    """Call the application as a server does, with what its client sends; waits for ever after the last event."""
-    sent: list[dict[str, Any]] = []
-    coming = iter(events)
-
-    async def receive() -> dict[str, Any]:
-        event = next(coming, None)
-        return event if event is not None else await asyncio.Event().wait() and {}
-
-    async def send(message: Any) -> None:
-        sent.append(dict(message))
-
-    headers = [(b"x-iot-secret", SECRET.encode()), (b"content-length", b"100")]
-    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
-    await service.app(scope, receive, send)
-    return sent
-
-
-async def test_a_client_that_leaves_is_counted(service: Service) -> None:
-    """It writes nothing, and is no error."""
-    events = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
-    await call(service, events)
-
-    assert await service.metric("receiver_requests_total", outcome="abandoned") == 1
-    assert service.store.rows == []
-
-
-async def test_a_client_that_dawdles_is_left(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret is no licence to hold a request open."""
-    monkeypatch.setattr(app_module, "_BODY_SECONDS", 0)
-    sent = await call(service, [])
-
-    assert sent[0]["status"] == 408
-    assert (b"connection", b"close") in sent[0]["headers"]
-    assert await service.metric("receiver_requests_total", outcome="abandoned") == 1
-
-
 @pytest.mark.parametrize("kind", ["throttled", "denied", "no_table", "refused", "unavailable", "busy"])
 async def test_a_row_that_cannot_be_written_is_asked_for_again(service: Service, kind: Any) -> None:
     """503 lets the rule try again, on the same connection."""
     service.store.error = WriteFailed(kind, "SomeException", "User arn:aws:… is not authorized")
     answer = await service.post()
 
-    assert (answer.status_code, answer.json()) == (503, {"detail": "the row was not written (SomeException)"})
+    assert (answer.status_code, answer.json()) == (503, {"detail": "not known to be written (SomeException)"})
     assert answer.headers["retry-after"] == "1"
     assert "connection" not in answer.headers
     assert await service.metric("receiver_requests_total", outcome="write_failed") == 1
     assert await service.metric("receiver_write_failures_total", kind=kind) == 1
-    assert await service.metric("receiver_rows_written_total") == 0
+    assert await service.metric("receiver_write_seconds_count") == 1
     service.store.error = None
     assert (await service.post()).status_code == 200
 
@@ -325,7 +227,7 @@ async def test_a_log_names_messages_and_no_more(service: Service, caplog: pytest
     told = [(record.levelname, record.getMessage(), record.__dict__["about"]) for record in records]
     message_id = "11111111-2222-3333-4444-555555555555"
     assert told == [
-        ("DEBUG", "row written", {"message_id": message_id}),
+        ("DEBUG", "rows written", {"message_id": message_id}),
         (
             "INFO",
             "message refused",
@@ -350,127 +252,69 @@ async def test_a_log_names_messages_and_no_more(service: Service, caplog: pytest
     ]
 
 
-@pytest.mark.parametrize("path", ["/", "/ingest", "/ingest/"])
-async def test_a_destination_is_confirmed(service: Service, path: str) -> None:
-    """By fetching its enableUrl, without a secret, wherever the question comes."""
-    answer = await confirm(service, path=path)
-
-    assert (answer.status_code, answer.json()) == (200, {"confirmed": True})
-    assert service.enabler.urls == ["https://iot.us-east-1.amazonaws.com:443/confirmdestination/AYADeM-token"]
-    assert await service.metric("receiver_confirmations_total", outcome="confirmed") == 1
-    assert service.store.rows == []
+async def test_a_process_is_live_and_ready(service: Service) -> None:
+    """From the start."""
+    for path, content in (("/livez", {"live": True}), ("/readyz", {"ready": True})):
+        answer = await service.client.get(path)
+        assert (answer.status_code, answer.json()) == (200, content)
 
 
-async def test_only_configured_origins_are_trusted(make_service: Callable[..., Service]) -> None:
-    """Once there are some, AWS's own is none of them."""
-    service = make_service(confirm_origins=("http://127.0.0.1:4001",))
-    answer = await confirm(service)
-    assert answer.status_code == 403
-    assert "CONFIRM_ORIGINS" in answer.json()["detail"]
-    assert service.enabler.urls == []
-    assert await service.metric("receiver_confirmations_total", outcome="untrusted") == 1
+@pytest.mark.parametrize("reason", ["ending", "full"])
+async def test_a_process_that_takes_nothing_more_is_live_and_not_ready(service: Service, reason: str) -> None:
+    """It should not be killed for that, only left alone; the load balancer's check stays as it is."""
+    service.app.state.is_ending = reason == "ending"
+    service.store.is_full = reason == "full"
+    answer = await service.client.get("/readyz")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["ready"] is False
+    assert [(await service.client.get(path)).status_code for path in ("/livez", "/metrics")] == [200, 200]
 
-    answer = await confirm(service, {**QUESTION, "enableUrl": "http://127.0.0.1:4001/confirmdestination/t"})
-    assert answer.status_code == 200
-    assert service.enabler.urls == ["http://127.0.0.1:4001/confirmdestination/t"]
-
-
-@pytest.mark.parametrize(
-    "question",
-    [
-        {**QUESTION, "messageType": "Other"},
-        {**QUESTION, "enableUrl": None},
-        {**QUESTION, "enableUrl": 7},
-        {"messageType": "DestinationConfirmation"},
-        [QUESTION],
-        {},
-    ],
-)
-async def test_a_question_that_is_none_is_refused(service: Service, question: Any) -> None:
-    """Header and body must agree."""
-    assert (await confirm(service, question)).status_code == 422
-    assert service.enabler.urls == []
-    assert await service.metric("receiver_confirmations_total", outcome="invalid") == 1
+    service.app.state.is_ending = service.store.is_full = False
+    assert (await service.client.get("/readyz")).status_code == 200
 
 
-async def test_a_question_has_a_bounded_length(service: Service) -> None:
-    """It is anybody's who asks."""
-    assert (await confirm(service, content=b"x" * (MAX_BODY_BYTES + 1))).status_code == 413
-    pieces = Pieces(b"x" * 1024, 100_000)
-    answer = await confirm(service, content=pieces)
-
-    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
-    assert pieces.taken <= MAX_BODY_BYTES // 1024 + 2
-    assert await service.metric("receiver_confirmations_total", outcome="too_large") == 2
-
-
-@pytest.mark.parametrize("status", [201, 302, 400, 500])
-async def test_an_enable_url_that_does_not_say_200_confirms_nothing(service: Service, status: int) -> None:
-    """The question is answered with 502, so that AWS IoT's side shows it."""
-    service.enabler.status = status
-    answer = await confirm(service)
-
-    assert (answer.status_code, answer.json()) == (502, {"detail": f"enableUrl answered {status}"})
-    assert await service.metric("receiver_confirmations_total", outcome="not_confirmed") == 1
-
-
-async def test_an_enable_url_that_does_not_answer_confirms_nothing(service: Service) -> None:
-    """The kind of failure is told, the URL is not."""
-    service.enabler.error = NotConfirmed("enableUrl gave no answer (ConnectError)")
-    answer = await confirm(service)
-
-    assert (answer.status_code, answer.json()) == (502, {"detail": "enableUrl gave no answer (ConnectError)"})
-
-
-async def test_a_fault_of_our_own_confirms_nothing(service: Service, caplog: pytest.LogCaptureFixture) -> None:
-    """500, counted, in the log."""
-    service.enabler.error = RuntimeError("AYADeM-token")
-
-    assert (await confirm(service)).status_code == 500
-    assert await service.metric("receiver_confirmations_total", outcome="error") == 1
-    assert [record.getMessage() for record in caplog.records if record.exc_info] == ["destination not confirmed"]
-
-
-async def test_few_confirmations_run_at_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anybody can ask; further ones are told to come again, and can once the others are through."""
-    gate = asyncio.Event()
-    under_way = asyncio.Semaphore(0)
-
-    async def wait(self: Any, url: str) -> int:
-        under_way.release()
-        await gate.wait()
-        return 200
-
-    monkeypatch.setattr(type(service.enabler), "__call__", wait)
-    waiting = [asyncio.create_task(confirm(service)) for _ in range(MAX_AT_ONCE)]
+async def test_metrics_are_there_while_nothing_can_be_written(service: Service) -> None:
+    """However many requests wait."""
+    service.store.gate.clear()
+    service.store.is_full = True
+    waiting = [asyncio.create_task(service.post()) for _ in range(200)]
     for _ in waiting:
-        await under_way.acquire()
+        await service.store.arrived.acquire()
+    assert await service.metric("receiver_requests_in_progress") == 200
+    assert {task.done() for task in waiting} == {False}
 
-    assert (await confirm(service)).status_code == 503
-    gate.set()
+    service.store.gate.set()
     assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
-    assert await service.metric("receiver_confirmations_total", outcome="busy") == 1
-    assert (await confirm(service)).status_code == 200
 
 
-async def test_a_confirmation_s_log_has_no_token(service: Service, caplog: pytest.LogCaptureFixture) -> None:
-    """The token is as good as the confirmation itself."""
-    caplog.set_level(logging.DEBUG, "receiver")
-    await confirm(service)
-    await confirm(service, {**QUESTION, "enableUrl": "https://evil.example/AYADeM-token", "arn": "AYADeM-token"})
+async def test_a_table_that_does_not_answer_holds_up_nothing_else(
+    settings_of: Callable[..., Settings], endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many rows wait as may, further ones are refused at once, and everything that tells of it is there."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
+    endpoint.gate.clear()
+    settings = settings_of(aws_endpoint_url=endpoint.url, require_client_id=False)
+    store = DynamoStore(settings, metrics=Metrics(), limits=Limits(rows=100, budget=60))
+    transport = httpx.ASGITransport(make_app(settings, store=store))
+    async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as client:
+        client.headers["x-iot-secret"] = SECRET
+        waiting = []
+        while (await client.get("/readyz")).status_code == 200:
+            batch = [{"deviceId": f"{len(waiting)}-{number}", "temp": number} for number in range(25)]
+            waiting.append(asyncio.create_task(client.post("/ingest", json=batch)))
+            await asyncio.sleep(0)
+        await asyncio.to_thread(endpoint.arrived.wait, 30)
 
-    told = str([record.__dict__ for record in caplog.records if record.name == "receiver"])
-    assert "ruledestination/http/1f0f5e3c" in told
-    assert "AYADeM-token" not in told
+        refused = await client.post("/ingest", json=READING)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert [(await client.get(path)).status_code for path in ("/livez", "/metrics")] == [200, 200]
+        assert [task.done() for task in waiting] == [False] * 4
 
-
-@pytest.mark.parametrize("value", ["Other", "destinationconfirmation", ""])
-async def test_what_is_no_confirmation_is_a_message(service: Service, value: str) -> None:
-    """Another type in that header opens no door: the secret is asked for."""
-    answer = await service.client.post("/ingest", json=QUESTION, headers={"x-amz-rules-engine-message-type": value})
-
-    assert answer.status_code == 403
-    assert service.enabler.urls == []
+        endpoint.gate.set()
+        assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200] * 4
+        assert (await client.get("/readyz")).status_code == 200
+    await store.close()
 
 
 @pytest.mark.parametrize(
@@ -484,6 +328,9 @@ async def test_what_is_no_confirmation_is_a_message(service: Service, value: str
         ("GET", "/docs", 404),
         ("GET", "/openapi.json", 404),
         ("GET", "/metrics/", 404),
+        ("GET", "/openapi", 404),
+        ("POST", "/livez", 405),
+        ("POST", "/readyz", 405),
     ],
 )
 async def test_there_is_nothing_else(service: Service, method: str, path: str, status: int) -> None:
@@ -510,31 +357,10 @@ async def test_an_application_brings_its_own_store(
     async with app.router.lifespan_context(app):
         assert done == []
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://receiver") as client:
-            await client.get("/metrics")
-        assert done == ["warm"]
-    assert done == ["warm", "DynamoStore", "HttpFetch"]
-
-
-async def test_what_rows_need_is_loaded_after_a_confirmation(
-    settings_of: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody waits for it: neither who waits for the confirmation nor, later, the first row."""
-    done: list[str] = []
-
-    async def fetch(_: str) -> int:
-        done.append("confirmed")
-        return 200
-
-    monkeypatch.setattr(DynamoStore, "warm_up", lambda _: done.append("warm"))
-    app = make_app(settings_of(), fetch=fetch)
-    question = {
-        "messageType": "DestinationConfirmation",
-        "enableUrl": "https://iot.us-east-1.amazonaws.com/confirmdestination/token",
-    }
-    headers = {"x-amz-rules-engine-message-type": "DestinationConfirmation"}
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://receiver") as client:
-        assert (await client.post("/ingest/", json=question, headers=headers)).status_code == 200
-    assert done == ["confirmed", "warm"]
+            for path in ("/metrics", "/livez", "/readyz"):
+                await client.get(path)
+        assert done == ["warm"] * 3
+    assert done == ["warm"] * 3 + ["DynamoStore", "HttpFetch"]
 
 
 async def test_the_clock_is_the_world_s_unless_told_otherwise() -> None:

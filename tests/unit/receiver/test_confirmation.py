@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from receiver.errors import NotConfirmed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.unit.receiver.conftest import DynamoEndpoint
+    from tests.unit.receiver.conftest import Endpoint
 
 
 @pytest.fixture
@@ -31,14 +32,27 @@ def _quick_trust_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
 
 
-async def test_a_url_is_fetched(fetch: HttpFetch, endpoint: DynamoEndpoint) -> None:
+async def test_a_url_is_fetched(fetch: HttpFetch, endpoint: Endpoint) -> None:
     """Again and again, with one client."""
     assert await fetch(f"{endpoint.url}/confirmdestination/a%2Fb") == 200
     assert await fetch(f"{endpoint.url}/confirmdestination/c") == 200
-    assert endpoint.requests == ["GET /confirmdestination/a%2Fb None", "GET /confirmdestination/c None"]
+    assert endpoint.requests == ["GET /confirmdestination/a%2Fb", "GET /confirmdestination/c"]
 
 
-async def test_a_redirect_is_an_answer(fetch: HttpFetch, endpoint: DynamoEndpoint) -> None:
+async def test_first_fetches_at_once_share_one_client(
+    fetch: HttpFetch, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was made beside it would never be closed."""
+    made: list[object] = []
+    make = confirmation_module._make_client
+    monkeypatch.setattr(confirmation_module, "_make_client", lambda: made.append(None) or make())
+
+    urls = [f"{endpoint.url}/confirmdestination/{number}" for number in range(4)]
+    assert await asyncio.gather(*map(fetch, urls)) == [200] * 4
+    assert len(made) == 1
+
+
+async def test_a_redirect_is_an_answer(fetch: HttpFetch, endpoint: Endpoint) -> None:
     """Not a way to elsewhere."""
     endpoint.answers = [(302, b"")]
 
@@ -46,9 +60,7 @@ async def test_a_redirect_is_an_answer(fetch: HttpFetch, endpoint: DynamoEndpoin
     assert len(endpoint.requests) == 1
 
 
-async def test_a_proxy_is_not_asked(
-    fetch: HttpFetch, endpoint: DynamoEndpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_proxy_is_not_asked(fetch: HttpFetch, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is anything else of the environment."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -56,7 +68,7 @@ async def test_a_proxy_is_not_asked(
     assert await fetch(f"{endpoint.url}/confirmdestination/a") == 200
 
 
-async def test_a_long_answer_is_not_read(fetch: HttpFetch, endpoint: DynamoEndpoint) -> None:
+async def test_a_long_answer_is_not_read(fetch: HttpFetch, endpoint: Endpoint) -> None:
     """Its status is all that is wanted."""
     endpoint.answers = [(500, b"x" * 10_000_000)]
 
@@ -70,7 +82,7 @@ async def test_nobody_there_is_told_without_the_url(fetch: HttpFetch) -> None:
 
 
 async def test_an_answer_that_does_not_come_is_not_waited_for(
-    fetch: HttpFetch, endpoint: DynamoEndpoint, monkeypatch: pytest.MonkeyPatch
+    fetch: HttpFetch, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is a time for all of it together."""
     await fetch(f"{endpoint.url}/confirmdestination/a")
@@ -81,7 +93,7 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(
         await fetch(f"{endpoint.url}/confirmdestination/b")
 
 
-async def test_an_answer_that_breaks_off_is_told(fetch: HttpFetch, endpoint: DynamoEndpoint) -> None:
+async def test_an_answer_that_breaks_off_is_told(fetch: HttpFetch, endpoint: Endpoint) -> None:
     """By its kind."""
     endpoint.answers = [(0, b"")]
 

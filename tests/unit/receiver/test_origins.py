@@ -47,9 +47,11 @@ def test_what_is_more_or_less_than_an_origin_is_none(text: str) -> None:
 
 
 def test_aws_iot_has_one_origin_in_a_region() -> None:
-    """China's regions lie below another domain."""
+    """Some partitions lie below another domain."""
     assert str(aws_iot_origin("eu-central-1")) == "https://iot.eu-central-1.amazonaws.com:443"
     assert str(aws_iot_origin("cn-north-1")) == "https://iot.cn-north-1.amazonaws.com.cn:443"
+    assert str(aws_iot_origin("eusc-de-east-1")) == "https://iot.eusc-de-east-1.amazonaws.eu:443"
+    assert str(aws_iot_origin("us-gov-west-1")) == "https://iot.us-gov-west-1.amazonaws.com:443"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,8 @@ def test_another_origin_is_not(url: str) -> None:
         "https://iot.us-east-1.amazonaws.com/confirmdestination/a%2e%2e/b",
         "https://iot.us-east-1.amazonaws.com/confirmdestination/../things",
         "https://iot.us-east-1.amazonaws.com/confirmdestination/a/./b",
+        "https://iot.us-east-1.amazonaws.com/confirmdestination/a%2F..%2f..%2Fthings",
+        "https://iot.us-east-1.amazonaws.com/confirmdestination/..%2Fthings",
         "https://iot.us-east-1.amazonaws.com\\@evil.example/confirmdestination/a",
         "https://iot.us-east-1.amazonaws.com@evil.example/confirmdestination/a",
         "https://evil.example@iot.us-east-1.amazonaws.com/confirmdestination/a",

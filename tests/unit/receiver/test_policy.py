@@ -19,7 +19,7 @@ def test_the_receiver_may_write_rows_and_nothing_else() -> None:
             {
                 "Sid": "WriteReadings",
                 "Effect": "Allow",
-                "Action": ["dynamodb:PutItem", "dynamodb:BatchWriteItem"],
+                "Action": ["dynamodb:BatchWriteItem"],
                 "Resource": "arn:aws:dynamodb:r:1:table/t",
             }
         ],

@@ -33,7 +33,7 @@ def test_three_variables_are_enough(environment: pytest.MonkeyPatch) -> None:
     assert settings.ttl_days is None
     assert settings.require_client_id is True
     assert (settings.host, settings.port) == (("127.0.0.1",), 8080)
-    assert (settings.tls_cert, settings.tls_key, settings.log_level) == (None, None, "info")
+    assert (settings.tls_cert, settings.tls_key, settings.log_level, settings.workers) == (None, None, "info", 1)
 
 
 def test_all_can_be_said(environment: pytest.MonkeyPatch) -> None:
@@ -50,6 +50,7 @@ def test_all_can_be_said(environment: pytest.MonkeyPatch) -> None:
         "TLS_CERT": "c.pem",
         "TLS_KEY": "k.pem",
         "LOG_LEVEL": "DEBUG",
+        "WORKERS": "64",
     }
     for name, value in said.items():
         environment.setenv(name, value)
@@ -65,6 +66,7 @@ def test_all_can_be_said(environment: pytest.MonkeyPatch) -> None:
         0,
     )
     assert (settings.tls_cert, settings.tls_key, settings.log_level) == (Path("c.pem"), Path("k.pem"), "debug")
+    assert settings.workers == 64
     environment.setenv("TTL_DAYS", "")
     assert Settings.read().ttl_days is None
 
@@ -101,6 +103,9 @@ def test_what_is_missing_is_named(environment: pytest.MonkeyPatch, name: str, va
         ("HOST", "http://a"),
         ("PORT", "65536"),
         ("LOG_LEVEL", "loud"),
+        ("WORKERS", "0"),
+        ("WORKERS", "65"),
+        ("WORKERS", "two"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_right(environment: pytest.MonkeyPatch, name: str, value: str) -> None:

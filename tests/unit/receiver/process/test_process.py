@@ -7,23 +7,22 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
+from prometheus_client import values
 
 import receiver
-from receiver.__main__ import Ending, follow_lifeline, main
+from receiver.__main__ import Ending, Leaving, follow_lifeline, main
+from receiver.openapi import make_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.unit.receiver.conftest import Certificate, DynamoEndpoint
+    from tests.unit.receiver.conftest import Certificate
+    from tests.unit.receiver.process.conftest import Endpoint, Process
 
 SECRET = "hush-hush-hush"
 NEEDED = {
@@ -34,78 +33,10 @@ NEEDED = {
     "AWS_SECRET_ACCESS_KEY": "made-up",
     "PORT": "0",
 }
-HEADERS = {"x-iot-secret": SECRET, "x-client-id": "device-1", "x-message-id": "message-1", "x-received-at": "1"}
-
-
-@dataclass
-class Process:
-    """A receiver that a test started."""
-
-    process: subprocess.Popen[bytes]
-    errors_file: Path
-    lifeline: int | None
-    port: int | None = None
-    client: httpx.Client = field(default_factory=httpx.Client)
-
-    def post(self, reading: dict[str, Any], **options: Any) -> httpx.Response:
-        """Post a reading."""
-        return self.client.post("/ingest", json=reading, headers=HEADERS, **options)
-
-    def errors(self) -> str:
-        """Give what it wrote to stderr."""
-        return self.errors_file.read_text("utf-8")
-
-    def cut_lifeline(self) -> None:
-        """Close the supervisor's end."""
-        if self.lifeline is not None:
-            os.close(self.lifeline)
-            self.lifeline = None
-
-
-@pytest.fixture
-def start(tmp_path: Path, certificate: Certificate) -> Iterator[Callable[..., Process]]:
-    """Start receivers with an environment of their own, and end them."""
-    started: list[Process] = []
-
-    def run(*, lifeline: bool = True, **environment: str) -> Process:
-        report, report_end = os.pipe()
-        lifeline_end, held = os.pipe()
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_START") if name in os.environ}
-        arguments = ["--report-fd", str(report_end), *(["--lifeline-fd", str(lifeline_end)] if lifeline else [])]
-        errors_file = tmp_path / f"{len(started)}.log"
-        with errors_file.open("wb") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "receiver", *arguments],
-                env={**kept, **NEEDED, "PYTHONPATH": str(Path(receiver.__file__).parents[1]), **environment},
-                pass_fds=(report_end, lifeline_end),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                cwd=tmp_path,
-            )
-        os.close(report_end)
-        os.close(lifeline_end)
-        made = Process(process, errors_file, held)
-        started.append(made)
-        with os.fdopen(report, "r", encoding="utf-8") as reported:
-            if line := reported.readline():
-                made.port = json.loads(line)["port"]
-        scheme = "https" if "TLS_CERT" in environment else "http"
-        made.client = httpx.Client(
-            base_url=f"{scheme}://localhost:{made.port or 0}", verify=certificate.trust(), trust_env=False, timeout=30
-        )
-        return made
-
-    yield run
-    for made in started:
-        made.process.kill()
-        made.process.wait()
-        made.client.close()
-        made.cut_lifeline()
 
 
 def test_a_receiver_writes_rows_behind_tls(
-    start: Callable[..., Process], endpoint: DynamoEndpoint, certificate: Certificate
+    start: Callable[..., Process], endpoint: Endpoint, certificate: Certificate
 ) -> None:
     """From its environment alone, at every address with the port that it reports."""
     process = start(
@@ -131,7 +62,7 @@ def test_a_receiver_writes_rows_behind_tls(
     ]
 
 
-def test_a_receiver_confirms_a_destination(start: Callable[..., Process], endpoint: DynamoEndpoint) -> None:
+def test_a_receiver_confirms_a_destination(start: Callable[..., Process], endpoint: Endpoint) -> None:
     """By a real request to a trusted origin."""
     process = start(CONFIRM_ORIGINS=endpoint.url)
     question = {"messageType": "DestinationConfirmation", "enableUrl": f"{endpoint.url}/confirmdestination/token"}
@@ -139,33 +70,6 @@ def test_a_receiver_confirms_a_destination(start: Callable[..., Process], endpoi
 
     assert process.client.post("/ingest/", json=question, headers=headers).status_code == 200
     assert endpoint.requests == ["GET /confirmdestination/token None"]
-
-
-def test_a_receiver_finishes_what_it_accepted(start: Callable[..., Process], endpoint: DynamoEndpoint) -> None:
-    """SIGTERM while a row is being written: the row, the answer, exit code 0."""
-    process = start(AWS_ENDPOINT_URL=endpoint.url)
-    process.client.get("/metrics")  # an idle connection besides
-    endpoint.gate.clear()
-    answers: list[int] = []
-
-    def post() -> None:
-        with httpx.Client(base_url=process.client.base_url, trust_env=False, timeout=30) as client:
-            answer = client.post("/ingest", json={"deviceId": "device-1", "temp": 1}, headers=HEADERS)
-            answers.append(answer.status_code)
-
-    posting = threading.Thread(target=post)
-    posting.start()
-    assert endpoint.arrived.wait(30)
-    process.process.send_signal(signal.SIGTERM)
-    with contextlib.suppress(ConnectionError):
-        while True:
-            socket.create_connection(("127.0.0.1", process.port), timeout=30).close()
-    endpoint.gate.set()
-    posting.join()
-
-    assert answers == [200]
-    assert len(endpoint.rows) == 1
-    assert process.process.wait(30) == 0
 
 
 def test_a_receiver_does_not_wait_for_what_nobody_waits_for(start: Callable[..., Process]) -> None:
@@ -247,10 +151,13 @@ def test_a_receiver_with_wrong_settings_says_so(
     assert "hush-hush" not in process.errors()
 
 
-def test_a_log_holds_no_payload_and_no_secret(start: Callable[..., Process], endpoint: DynamoEndpoint) -> None:
+def test_a_log_holds_no_payload_and_no_secret(start: Callable[..., Process], endpoint: Endpoint) -> None:
     """Not even at the level that says most; every line is a JSON object."""
     process = start(AWS_ENDPOINT_URL=endpoint.url, CONFIRM_ORIGINS=endpoint.url, LOG_LEVEL="debug")
-    endpoint.answers = [(200, b"{}"), (400, b'{"__type":"x#ValidationException","message":"37.25 is too hot"}')]
+    endpoint.answers += [
+        (200, b'{"UnprocessedItems":{}}'),
+        (400, b'{"__type":"x#ValidationException","message":"37.25 is too hot"}'),
+    ]
     for temp in ("37.25", 37.25, 37.25):
         process.post({"deviceId": "device-1", "temp": temp})
     process.post({"deviceId": "device-1", "temp": 37.25, "ts": "x" * 131_072})
@@ -283,6 +190,10 @@ class Stoppable:
     """Stands for a server."""
 
     should_exit = False
+
+    def end(self) -> None:
+        """Be told."""
+        self.should_exit = True
 
 
 @pytest.mark.usefixtures("_signals")
@@ -317,32 +228,74 @@ def test_a_lifeline_is_followed_to_its_end() -> None:
     assert ends == [0, 0]
 
 
-@pytest.mark.usefixtures("_signals")
-@pytest.mark.parametrize("secure", [False, True])
-def test_main_runs_to_its_end(monkeypatch: pytest.MonkeyPatch, certificate: Certificate, *, secure: bool) -> None:
-    """In this process, for once: from the environment to the exit code."""
-    for name, value in {**NEEDED, "LOG_LEVEL": "warning"}.items():
+@pytest.fixture
+def settle(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Let `main` run in this process, which has a log, threads and counters of its own; give what stops it.
+
+    Once it has reported, it is told to end.
+    """
+    for name, value in {**NEEDED, "LOG_LEVEL": "warning", "PROMETHEUS_MULTIPROC_DIR": ""}.items():
         monkeypatch.setenv(name, value)
-    if secure:
-        monkeypatch.setenv("TLS_CERT", str(certificate.cert))
-        monkeypatch.setenv("TLS_KEY", str(certificate.key))
+    monkeypatch.setenv("PYTHONPATH", str(Path(receiver.__file__).parents[1]))
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
     monkeypatch.setattr("receiver.logs.set_up_logging", lambda _: None)
+    # The lifeline's thread outlives a test, and would end this process with the pipe: it watches one that stays.
+    monkeypatch.setattr("receiver.__main__.follow_lifeline", lambda _, **__: None)
     report, report_end = os.pipe()
     lifeline_end, held = os.pipe()
 
     def stop_when_ready() -> None:
         with os.fdopen(report) as reported:
-            reported.readline()
-        os.kill(os.getpid(), signal.SIGTERM)
+            if reported.readline():
+                os.kill(os.getpid(), signal.SIGTERM)
 
-    stopping = threading.Thread(target=stop_when_ready)
+    stopping = threading.Thread(target=stop_when_ready, daemon=True)
     stopping.start()
-    # The lifeline's thread outlives this test, and would end this process with the pipe: it watches one that stays.
-    monkeypatch.setattr("receiver.__main__.follow_lifeline", lambda _: None)
-    assert main(["--report-fd", str(report_end), "--lifeline-fd", str(lifeline_end)]) == 0
-    stopping.join()
+    yield ["--report-fd", str(report_end), "--lifeline-fd", str(lifeline_end)]
+    stopping.join(30)
     os.close(lifeline_end)
     os.close(held)
+
+
+@pytest.mark.usefixtures("_signals")
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("secure", [False, True])
+def test_main_runs_to_its_end(
+    settle: list[str], monkeypatch: pytest.MonkeyPatch, certificate: Certificate, workers: str, *, secure: bool
+) -> None:
+    """In this process, for once: from the environment to the exit code."""
+    monkeypatch.setenv("WORKERS", workers)
+    if secure:
+        monkeypatch.setenv("TLS_CERT", str(certificate.cert))
+        monkeypatch.setenv("TLS_KEY", str(certificate.key))
+
+    assert main(settle) == 0
+
+
+@pytest.mark.usefixtures("_signals")
+def test_a_worker_runs_to_its_end(settle: list[str], tmp_path: Path) -> None:
+    """At the socket that it was given, counting where it was told to."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    own = ["--worker", "3", "--listen-fds", str(bound.detach()), "--metrics-folder", str(tmp_path)]
+
+    assert main([*settle, *own]) == 0
+    assert (tmp_path / "counter_3.db").exists()
+
+
+def test_leaving_takes_what_was_kept_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that the workers count in; without one there is nothing to remove."""
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "counter_0.db").touch()
+    leaving = Leaving()
+    leaving(3)
+    assert (tmp_path / "kept").exists()
+    leaving.folder = tmp_path / "kept"
+    leaving(4)
+
+    assert not (tmp_path / "kept").exists()
+    assert codes == [3, 4]
 
 
 @pytest.mark.usefixtures("_signals")
@@ -350,3 +303,12 @@ def test_main_says_why_it_cannot_run(capsys: pytest.CaptureFixture[str]) -> None
     """Without an environment."""
     assert main([]) == 2
     assert capsys.readouterr().err.startswith("receiver: TABLE_NAME is not set")
+
+
+def test_main_prints_the_document_without_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same as the module gives, and nothing else: whoever wants it may have no table yet."""
+    assert main(["--openapi"]) == 0
+    told = capsys.readouterr()
+
+    assert json.loads(told.out) == make_document()
+    assert told.err == ""
