@@ -336,7 +336,7 @@ def kit(
     """
 
     def work(terminal: Terminal) -> int:
-        environment = _environment(ready_file, whose="A kit is")
+        environment = _environment(ready_file, whose="A kit is", needs="the device policy")
         from harness.registration import make_kit  # noqa: PLC0415 - only this command registers a device
 
         made = make_kit(environment, name, out=out, as_zip=as_zip)
@@ -376,7 +376,40 @@ def device(
     _end(work)
 
 
-def _environment(ready_file: Path | None, *, whose: str) -> Environment:
+@app.command(short_help="Deliver after all what is in the dead-letter queue.")
+def redrive(
+    *,
+    min_age: Annotated[
+        float,
+        typer.Option(
+            "--min-age",
+            min=0,
+            metavar="SECONDS",
+            help="Leave younger letters alone: for as long as their rule and the receiver may still be at work, "
+            "a row could come that was not there when it was looked for, and be doubled.",
+        ),
+    ] = 60.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be done; post and delete nothing.")
+    ] = False,
+    ready_file: ReadyFileOption = None,
+) -> None:
+    """Post the readings in the dead-letter queue to the receiver, unless they have their rows, and delete the letters.
+
+    Each letter is posted as the rule that it names would post it. May be run again and again, and by several at once.
+    What is left stays in the queue, and the last line says why. Exit code 1 when another run may do better.
+    """
+
+    def work(terminal: Terminal) -> int:
+        environment = _environment(ready_file, whose="A queue is redriven", needs="the queue")
+        from harness.redrive import run_redrive  # noqa: PLC0415 - only this command redrives
+
+        return run_redrive(terminal, environment, min_age=min_age, is_dry=dry_run)
+
+    _end(work)
+
+
+def _environment(ready_file: Path | None, *, whose: str, needs: str) -> Environment:
     """Return the running target that a ready file tells of.
 
     Raises:
@@ -393,8 +426,7 @@ def _environment(ready_file: Path | None, *, whose: str) -> Environment:
     environment = Environment.from_ready("endpoint", read(ready_file), names=Names(make_run_id()))
     if environment.stack_outputs is None:
         raise TargetUnavailable(
-            f"{whose} for a target with a stack, which has the device policy: start `thingwright serve` "
-            "without --no-stack."
+            f"{whose} for a target with a stack, which has {needs}: start `thingwright serve` without --no-stack."
         )
     return environment
 

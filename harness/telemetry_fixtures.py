@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 import pytest_asyncio
 
-from harness.errors import TargetUnavailable, TeardownError
+from harness.errors import ExpectationError, TargetUnavailable, TeardownError
 from harness.fixtures import _run
 from harness.targets.base import Capability
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.clients.destinations import Destination, Status
     from harness.clients.faults import Faults
     from harness.clients.receiver import ReceiverView, RunningReceiver
+    from harness.clients.redriving import Outcome
     from harness.clients.rows import Rows
     from harness.clients.rules import Rule, Rules
     from harness.clients.stories import Stories
@@ -83,6 +84,22 @@ class MakeReceiver(Protocol):
         ...
 
 
+class Redrive(Protocol):
+    """The type of the fixture `redrive`."""
+
+    async def __call__(self, *rules: Rule, letters: int) -> Outcome:
+        """Redrive dead letters, however young, until so many were dealt with.
+
+        Args:
+            rules: whose letters; the queue is everybody's, so those of others are given back.
+            letters: how many there are to be; other tests may have one of them in hand for a moment.
+
+        Raises:
+            ExpectationError: there are fewer in time, or more.
+        """
+        ...
+
+
 class Telemetry:
     """What a run needs to follow readings, made when it is first needed.
 
@@ -116,6 +133,11 @@ class Telemetry:
         return self._environment.client("sqs")
 
     @cached_property
+    def iot(self) -> Any:
+        """boto3's client."""
+        return self._environment.client("iot")
+
+    @cached_property
     def tls(self) -> ssl.SSLContext:
         """What the receivers' certificates are checked with."""
         return ssl.create_default_context(cafile=self.stack.ca_file)
@@ -131,7 +153,7 @@ class Telemetry:
 
             remove_letters(self.sqs, self.stack.dead_letter_queue_url, mark=self._environment.names.mark)
         self.rules.close()
-        for name in ("dynamodb", "sqs"):
+        for name in ("dynamodb", "iot", "sqs"):
             if name in self.__dict__:
                 getattr(self, name).close()
 
@@ -193,6 +215,52 @@ async def dead_letters(request: pytest.FixtureRequest, telemetry: Telemetry) -> 
         stories=telemetry.stories,
         patience=telemetry.patience,
     )
+
+
+@pytest.fixture
+def redrive(request: pytest.FixtureRequest, telemetry: Telemetry) -> Redrive:
+    """Delivers the dead letters of a test's own rules, as `thingwright redrive` does those of all.
+
+    ``await redrive(rule, letters=1)``; a letter is not left alone for its age, so the test has to know that neither its
+    rule nor the receiver still work on the message.
+    """
+    _run(request).require(request.node, Capability.HTTP_ACTION)
+    from harness.clients.letter_box import LetterBox  # noqa: PLC0415 - clients are imported by the tests that use them
+    from harness.clients.redriving import Outcome, Redriver  # noqa: PLC0415 - the same
+    from harness.clients.stored import StoredRows  # noqa: PLC0415 - the same
+    from harness.clients.waiting import polled  # noqa: PLC0415 - the same
+
+    stack = telemetry.stack
+
+    def redrive_once(names: frozenset[str]) -> Outcome:
+        return Redriver(
+            box=LetterBox(telemetry.sqs, stack.need("dead_letter_queue_url")),
+            rows=StoredRows(telemetry.dynamodb, stack.need("table_name")),
+            iot=telemetry.iot,
+            tls=telemetry.tls,
+            min_age=0,
+            is_wanted=names.__contains__,
+        ).run()
+
+    async def go_on(*rules: Rule, letters: int) -> Outcome:
+        __tracebackhide__ = True
+        total = Outcome()
+
+        async def look() -> Outcome | None:
+            total.go_on(await asyncio.to_thread(redrive_once, frozenset(rule.name for rule in rules)))
+            return total if total.seen >= letters else None
+
+        names = ", ".join(rule.name for rule in rules)
+        wanted = f"{letters} dead letters of {names} were to be dealt with"
+        try:
+            await polled(look, within=telemetry.patience)
+        except TimeoutError:
+            raise ExpectationError(f"{wanted} within {telemetry.patience:g} s, and it is: {total}") from None
+        if total.seen > letters:
+            raise ExpectationError(f"{wanted}, and it is: {total}")
+        return total
+
+    return go_on
 
 
 @pytest_asyncio.fixture

@@ -46,11 +46,12 @@ class Faults:
 
         Args:
             service: boto3's name, for example ``dynamodb``.
-            operation: for example ``PutItem``.
-            code: AWS's name of the error, for example ``ProvisionedThroughputExceededException``.
+            operation: for example ``BatchWriteItem``, which the receiver writes rows with.
+            code: AWS's name of the error, for example ``AccessDeniedException``. The receiver calls again by itself
+                when it is throttled (``ProvisionedThroughputExceededException``), for as long as a try of its rule has.
             times: how many calls.
             contains: text in the request that marks those that fail, for example a device's name, so that a test
-                fails no calls but its own; None means any.
+                fails its own calls; None means any. A call that writes rows of several tests fails for all of them.
             status: HTTP status of the answers; None leaves it to the target.
         """
         fault = {"service": service, "operation": operation, "code": code, "times": times, "contains": contains}
@@ -76,6 +77,18 @@ class Faults:
         url: str = (await self._set(kind="start_receiver", name=name))["url"]
         self._is_main_stopped = self._is_main_stopped and name != MAIN_RECEIVER
         return url
+
+    async def freeze_receiver(self, name: str) -> None:
+        """Let a receiver stand still: it accepts connections, as far as its machine does so for it, and no more.
+
+        Args:
+            name: of a further one; the stack's is everybody's.
+        """
+        await self._set(kind="freeze_receiver", name=name)
+
+    async def thaw_receiver(self, name: str) -> None:
+        """Let a receiver that stands still go on where it was, with all that was sent to it meanwhile."""
+        await self._set(kind="thaw_receiver", name=name)
 
     async def clear(self) -> None:
         """End what this test has set and what would outlast it; faults of other tests stay."""

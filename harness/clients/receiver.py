@@ -203,6 +203,14 @@ class RunningReceiver(ReceiverView):
         await self._faults.start_receiver(self.name)
         self.is_running = True
 
+    async def freeze(self) -> None:
+        """Let it stand still, until `thaw` or `stop`."""
+        await self._faults.freeze_receiver(self.name)
+
+    async def thaw(self) -> None:
+        """Let it go on where it was, with all that was sent to it meanwhile."""
+        await self._faults.thaw_receiver(self.name)
+
 
 def _named(sample: Sample) -> str:
     name, labels = sample

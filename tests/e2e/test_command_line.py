@@ -318,3 +318,13 @@ async def test_a_kit_holds_nothing_of_its_target_s_secrets(make_kit: MakeKit, en
     assert operator["iot_endpoint"] in everything
     for name in ("access_key_id", "secret_access_key", "admin_token", "admin_url"):
         assert operator[name] not in everything
+
+
+async def test_a_redrive_tells_what_it_would_do(ready_file: Path, environment: Environment) -> None:
+    """Nothing is posted or deleted by a dry run, which also sees what other tests have lost."""
+    code, lines, err = await run("redrive", "--ready-file", ready_file, "--dry-run", "--min-age", "100000")
+
+    assert (code in (0, 1), err) == (True, "")
+    assert lines[0].startswith("[redrive] queue=")
+    assert lines[0].endswith(f"table={environment.outputs.table_name} (dry run)")
+    assert re.match(r"\[done\] would be redriven 0, already stored 0, left \d+", lines[-1])

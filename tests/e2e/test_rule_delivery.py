@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pytest
 from harness import ExpectationError
 
 if TYPE_CHECKING:
-    from harness import BroadcastClient, DeadLetters, Device, Faults, Operator, ReceiverView, Rows, Topics
+    from harness import BroadcastClient, DeadLetters, Device, Faults, Operator, ReceiverView, Rows, Stories, Topics
     from harness.device_fixtures import MakeDevice
     from harness.telemetry_fixtures import MakeDestination, MakeReceiver, MakeRule
 
@@ -21,9 +22,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.needs("HTTP_ACTION", "TRACE")]
 async def test_a_reading_survives_a_receiver_that_cannot_write(
     device: Device, rows: Rows, receiver: ReceiverView, faults: Faults
 ) -> None:
-    """The receiver answers 503 to the first try, since the table throttles it, and 200 to the second: one row."""
+    """The receiver answers 503 to the first try, since the table refuses it, and 200 to the second: one row."""
     await faults.fail_call(
-        "dynamodb", "PutItem", code="ProvisionedThroughputExceededException", times=1, contains=device.thing_name
+        "dynamodb", "BatchWriteItem", code="AccessDeniedException", times=1, contains=device.thing_name
     )
 
     reading = await device.publish_reading(temp=21.5)
@@ -32,13 +33,32 @@ async def test_a_reading_survives_a_receiver_that_cannot_write(
     await rows.expect(device_id=device.thing_name)
 
 
+async def test_a_reading_survives_a_table_that_throttles(
+    device: Device, rows: Rows, receiver: ReceiverView, faults: Faults
+) -> None:
+    """The receiver itself writes again when it is throttled: its rule's first try is answered 200."""
+    await faults.fail_call(
+        "dynamodb",
+        "BatchWriteItem",
+        code="ProvisionedThroughputExceededException",
+        times=2,
+        contains=device.thing_name,
+    )
+
+    reading = await device.publish_reading(temp=21.5)
+
+    assert [each.status for each in await receiver.deliveries(reading)] == [200]
+    await rows.expect(device_id=device.thing_name)
+    assert await receiver.counted("receiver_throttles_total") >= 2
+
+
 @pytest.mark.behaviour("rule.http.tries", source="DG:https-rule-action")
 async def test_a_reading_becomes_a_dead_letter_after_three_tries(
-    device: Device, rows: Rows, receiver: ReceiverView, dead_letters: DeadLetters, faults: Faults
+    device: Device, rows: Rows, receiver: ReceiverView, dead_letters: DeadLetters, faults: Faults, stories: Stories
 ) -> None:
-    """A table that goes on throttling costs three tries and one dead letter; the next reading is stored."""
+    """A table that goes on refusing costs three tries and one dead letter; the next reading is stored."""
     await faults.fail_call(
-        "dynamodb", "PutItem", code="ProvisionedThroughputExceededException", times=3, contains=device.thing_name
+        "dynamodb", "BatchWriteItem", code="AccessDeniedException", times=3, contains=device.thing_name
     )
 
     lost = await device.publish_reading(temp=1)
@@ -46,6 +66,8 @@ async def test_a_reading_becomes_a_dead_letter_after_three_tries(
     letter = await dead_letters.expect(lost)
     assert letter.payload == lost.payload
     assert [each.status for each in await receiver.deliveries(lost)] == [503, 503, 503]
+    told = "\n".join(await stories.told(lost))
+    assert re.search(r"meanwhile dynamodb:BatchWriteItem of \S+ was refused with AccessDeniedException: ", told)
     await device.publish_reading(temp=2)
     row = await rows.expect(device_id=device.thing_name)
     assert row.temperature == Decimal(2)

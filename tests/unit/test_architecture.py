@@ -45,8 +45,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kit": SHARED,
     "registration": SHARED | {"targets", "kit"},
     "simulator": SHARED | {"kit", "clients", "terminal"},
+    "redrive": SHARED | {"targets", "clients", "terminal"},
     "cli": SHARED
-    | {"settings", "targets", "clients", "report", "terminal", "console", "demo", "registration", "simulator"},
+    | {"settings", "targets", "clients", "report", "terminal", "console", "demo"}
+    | {"registration", "simulator", "redrive"},
     "__main__": {"cli"},
     "__init__": SHARED | {"targets", "clients"},
 }

@@ -13,11 +13,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from harness import cli
+from harness.clients.redriving import MIN_AGE_SECONDS
 from harness.errors import ConnectionRefused, SettingsError, TargetUnavailable
 from harness.registration import MadeKit
 from harness.targets import ready
 
-COMMANDS = ["client", "demo", "device", "kit", "listen", "outputs", "publish", "serve"]
+COMMANDS = ["client", "demo", "device", "kit", "listen", "outputs", "publish", "redrive", "serve"]
 OUTPUTS = {"more": [1], "iotMqttsPort": 8883, "caFile": None, "identityPoolId": "us-east-1:1", "region": "us-east-1"}
 
 
@@ -317,6 +318,47 @@ def test_kit_as_an_archive_is_not_tried_as_it_is(kits: list[dict[str, Any]], rea
         "[kit] certificate 0123 with policy device-policy",
         "[kit] written to o/kit.zip: a, b",
     ]
+
+
+@pytest.fixture
+def redrives(monkeypatch: pytest.MonkeyPatch, ready_file: Path) -> list[dict[str, Any]]:
+    """Record what would be redriven, at a stand-in with a stack, instead of doing so."""
+    content = json.loads(ready_file.read_text("utf-8"))
+    ready_file.write_text(json.dumps(content | {"outputs": STACK}), encoding="utf-8")
+    recorded: list[dict[str, Any]] = []
+
+    def run_redrive(_terminal: Any, environment: Any, *, min_age: float, is_dry: bool) -> int:
+        recorded.append({"at": environment.control_plane_url, "min_age": min_age, "is_dry": is_dry})
+        return 7
+
+    monkeypatch.setattr("harness.redrive.run_redrive", run_redrive)
+    return recorded
+
+
+def test_redrive_passes_its_flags_on(redrives: list[dict[str, Any]], ready_file: Path) -> None:
+    """Letters are left alone for a minute unless said otherwise; the exit code is the work's."""
+    first = invoke("redrive", "--ready-file", str(ready_file))
+    second = invoke("redrive", "--ready-file", str(ready_file), "--min-age", "0", "--dry-run")
+
+    assert (first.exit_code, second.exit_code) == (7, 7)
+    at = "http://127.0.0.1:1"
+    assert redrives == [
+        {"at": at, "min_age": MIN_AGE_SECONDS, "is_dry": False},
+        {"at": at, "min_age": 0.0, "is_dry": True},
+    ]
+
+
+def test_redrive_asks_which_target(redrives: list[dict[str, Any]], ready_file: Path) -> None:
+    """Without a ready file and without a stack: a sentence and exit code 4; a negative age is none."""
+    content = json.loads(ready_file.read_text("utf-8"))
+    sentences = {"--ready-file FILE": invoke("redrive")}
+    ready_file.write_text(json.dumps(content | {"outputs": {}}), encoding="utf-8")
+    sentences["which has the queue: start"] = invoke("redrive", "--ready-file", str(ready_file))
+
+    for sentence, result in sentences.items():
+        assert (result.exit_code, result.stderr.count("\n"), sentence in result.stderr) == (4, 1, True), result.stderr
+    assert invoke("redrive", "--ready-file", str(ready_file), "--min-age", "-1").exit_code == 2
+    assert redrives == []
 
 
 def test_kit_asks_which_target(kits: list[dict[str, Any]], ready_file: Path) -> None:

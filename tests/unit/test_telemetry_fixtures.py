@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from collections import Counter
 from dataclasses import replace
 from json import dumps
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 import pytest
 
 from harness import telemetry_fixtures
+from harness.clients.redriving import Outcome
+from harness.clients.rules import Rule
 from harness.errors import ExpectationError, TargetUnavailable, TeardownError
 from harness.run import Run
 from harness.targets.names import Names
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from harness import DeadLetters, ReceiverView, Rows, Stories
-    from harness.telemetry_fixtures import MakeDestination, MakeReceiver, MakeRule
+    from harness.telemetry_fixtures import MakeDestination, MakeReceiver, MakeRule, Redrive
 
 STACK = StackOutputs(
     region="eu-central-1",
@@ -261,3 +264,54 @@ async def test_what_cannot_be_removed_is_told_of_in_the_end() -> None:
 
     assert done == ["fine"]
     assert failure.value.left_behind == ("rule a (The target is gone.)",)
+
+
+class FakeRedriver:
+    """Plays a run over the queue: gives the outcomes it is told, one for each run."""
+
+    outcomes: list[Outcome]
+    made: list[dict[str, Any]]
+
+    def __init__(self, **settings: Any) -> None:
+        self.made.append(settings)
+
+    def run(self) -> Outcome:
+        """Give the next outcome; the last one again and again."""
+        return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+
+
+@pytest.fixture
+def redriver(monkeypatch: pytest.MonkeyPatch) -> type[FakeRedriver]:
+    """What the fixture `redrive` runs."""
+    FakeRedriver.outcomes, FakeRedriver.made = [], []
+    monkeypatch.setattr("harness.clients.redriving.Redriver", FakeRedriver)
+    return FakeRedriver
+
+
+async def test_letters_are_redriven_until_all_are_dealt_with(
+    redriver: type[FakeRedriver], redrive: Redrive, telemetry: Telemetry
+) -> None:
+    """Those of the test's own rules, however young; what was left is not counted twice."""
+    telemetry.patience = 30.0
+    redriver.outcomes += [
+        Outcome(redriven=1, left=Counter(later=1), can_go_on=True),
+        Outcome(stored=1, left=Counter(later=1), can_go_on=True),
+    ]
+
+    outcome = await redrive(Rule(name="mine", sql=""), letters=3)
+
+    assert (outcome.redriven, outcome.stored, outcome.left, outcome.can_go_on) == (1, 1, {"later": 1}, True)
+    first, _ = redriver.made
+    assert first["min_age"] == 0
+    assert [name for name in ("mine", "telemetry") if first["is_wanted"](name)] == ["mine"]
+
+
+@pytest.mark.parametrize(("there", "told"), [(0, "within 0.1 s, and it is: redriven 0"), (2, "it is: redriven 2")])
+async def test_another_number_of_letters_is_told(
+    there: int, told: str, redriver: type[FakeRedriver], redrive: Redrive
+) -> None:
+    """A test says how many there are to be, so that none is missed."""
+    redriver.outcomes += [Outcome(redriven=there), Outcome()]
+
+    with pytest.raises(ExpectationError, match=f"1 dead letters of mine were to be dealt with.*{told}"):
+        await redrive(Rule(name="mine", sql=""), letters=1)

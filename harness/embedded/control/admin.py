@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "/_thingwright"
 MAX_WAIT_SECONDS: Final = 60.0
 _MARGIN_SECONDS: Final = 10.0
-_RECEIVER_FAULTS: Final = ("stop_receiver", "start_receiver")
+_RECEIVER_FAULTS: Final = ("stop_receiver", "start_receiver", "freeze_receiver", "thaw_receiver")
 _OWN_FAULTS: Final = ("expire_credentials", FAIL_CALL, *_RECEIVER_FAULTS)
 _BROKER_FAULTS: Final = ("disconnect",)
 _RECEIVER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
@@ -149,7 +149,7 @@ class AdminApi:
         return json_response({"fault_id": self._fault_id("expire"), "expired": len(expired)})
 
     def _ask_supervisor(self, op: str, fault: dict[str, Any]) -> HttpResponse:
-        """Have a receiver stopped or started; the answer has its URL."""
+        """Have a receiver stopped, started, frozen or thawed; the answer has its URL."""
         accepted = {"kind", "name", "how"} if op == "stop_receiver" else {"kind", "name"}
         if unknown := set(fault) - accepted:
             raise FaultRefused(f"{op} has no member {', '.join(sorted(unknown))}")
@@ -164,7 +164,8 @@ class AdminApi:
             answer = self._stop(self._supervisor, name, how)
         else:
             answer = self._supervisor.ask(op, name=name)
-            self._is_main_stopped = self._is_main_stopped and name != _MAIN_RECEIVER
+            if op == "start_receiver":
+                self._is_main_stopped = self._is_main_stopped and name != _MAIN_RECEIVER
         return json_response({"fault_id": self._fault_id("receiver"), "url": answer.get("url")})
 
     def _stop(self, supervisor: SupervisorLine, name: str, how: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,7 @@ from moto.core.request import Request
 from moto.core.routing import get_service_router
 from moto.core.utils import get_service_model, method_names_from_class
 from moto.moto_server.werkzeug_app import create_backend_app
+from moto.sqs import models as sqs_models
 from werkzeug.exceptions import HTTPException
 
 from harness.embedded.control.messages import ApiError, HttpResponse, not_served
@@ -44,6 +46,18 @@ moto.core.utils.create_loader = cache(create_loader)  # type: ignore[attr-define
 responses.method_names_from_class = cache(  # type: ignore[attr-defined]  # imported there, used from there
     method_names_from_class
 )
+
+
+def _is_kept(backend: Any, queue_name: str, message: Any) -> bool:
+    retained_until: float = backend.get_queue(queue_name).message_retention_period + message.sent_timestamp / 1000
+    return retained_until > time.time()
+
+
+# For each message that it hands out, moto works out all attributes of the queue, and for each of those asks every
+# message in it for the time, by way of a datetime: nobody could empty a queue of some thousand messages.
+_sqs: Any = sqs_models
+_sqs.unix_time_millis = lambda: time.time() * 1000
+_sqs.SQSBackend.is_message_valid_based_on_retention_period = _is_kept
 
 _ONE_PATH: Final = "/"
 """Where services of protocol json answer, whatever they are asked."""

@@ -1,4 +1,4 @@
-"""Asks the supervisor to stop and start receivers: JSON, one object a line, over a socket pair.
+"""Asks the supervisor to stop, start, freeze and thaw receivers: JSON, one object a line, over a socket pair.
 
 {"id": 1, "op": "stop_receiver", "name": "main", "how": "kill"}     {"id": 1, "ok": true, "url": "https://…"}
 {"id": 2, "op": "start_receiver", "name": "extra-1"}                {"id": 2, "ok": false, "error": "…"}
@@ -50,7 +50,7 @@ class SupervisorLine:
         """Send one request and return its answer's members.
 
         Args:
-            op: ``stop_receiver`` or ``start_receiver``.
+            op: ``stop_receiver``, ``start_receiver``, ``freeze_receiver`` or ``thaw_receiver``.
             members: the request's further members.
 
         Raises:

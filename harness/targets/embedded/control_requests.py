@@ -2,7 +2,7 @@
 
 ``{"id": 1, "op": "stop_receiver", "name": "main", "how": "kill"}`` and ``{"id": 2, "op": "start_receiver", "name":
 "extra-1"}`` are answered, one after the other, by ``{"id": …, "ok": true, "url": …}`` or ``{"id": …, "ok": false,
-"error": …}``. ``how`` is ``term`` when it is left out.
+"error": …}``. ``how`` is ``term`` when it is left out. ``freeze_receiver`` and ``thaw_receiver`` have a name as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from harness.targets.embedded.receivers import Receivers
 
 _MAX_LINE_BYTES: Final = 65_536
-_MEMBERS: Final = {"stop_receiver": {"name", "how"}, "start_receiver": {"name"}}
+_MEMBERS: Final = {
+    "stop_receiver": {"name", "how"},
+    "start_receiver": {"name"},
+    "freeze_receiver": {"name"},
+    "thaw_receiver": {"name"},
+}
 
 
 class ControlRequests:
@@ -88,4 +93,11 @@ class ControlRequests:
             raise ReceiverRefused("name is a receiver's name")
         if how not in ("kill", "term"):
             raise ReceiverRefused(f"how is kill or term, not {how!r}")
-        return self._receivers.start(name) if op == "start_receiver" else self._receivers.stop(name, how=how)
+        if op == "stop_receiver":
+            return self._receivers.stop(name, how=how)
+        do = {
+            "start_receiver": self._receivers.start,
+            "freeze_receiver": self._receivers.freeze,
+            "thaw_receiver": self._receivers.thaw,
+        }
+        return do[op](name)

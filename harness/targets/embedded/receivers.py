@@ -141,6 +141,35 @@ class Receivers:
             self._children.end(child, signal.SIGKILL if how == "kill" else signal.SIGTERM, within=_TERM_SECONDS)
         return receiver.url
 
+    def freeze(self, name: str) -> str:
+        """Let a receiver stand still, connections and all, until `thaw`; `stop` ends it all the same.
+
+        Args:
+            name: one that was started; not ``main``, which others need.
+
+        Returns:
+            Its base URL.
+
+        Raises:
+            ReceiverRefused: there is no such receiver, or it does not run.
+            Interrupted: all are told to end.
+        """
+        return self._signal(name, signal.SIGSTOP)
+
+    def thaw(self, name: str) -> str:
+        """Let a receiver that stands still go on; the arguments are those of `freeze`."""
+        return self._signal(name, signal.SIGCONT)
+
+    def _signal(self, name: str, number: signal.Signals) -> str:
+        if name == MAIN:
+            raise ReceiverRefused(f"{MAIN} is everybody's: start a receiver of your own")
+        receiver = self._receivers.get(name)
+        if receiver is None or receiver.child is None:
+            raise ReceiverRefused(f"no receiver {name!r} runs")
+        self._check_living(receiver.child)
+        receiver.child.signal(number)
+        return receiver.url
+
     def _check_living(self, child: Child) -> None:
         """Leave a receiver that has ended by itself to who watches the processes."""
         try:

@@ -408,7 +408,13 @@ class Scene:
 
     def call(self, outcome: str, because: str | None, *, who: str = "assumed-role/receiver/pod-1") -> None:
         """Let somebody write to the table."""
-        detail = {"service": "dynamodb", "operation": "PutItem", "outcome": outcome, "because": because, "status": 400}
+        detail = {
+            "service": "dynamodb",
+            "operation": "BatchWriteItem",
+            "outcome": outcome,
+            "because": because,
+            "status": 400,
+        }
         self._add("api", detail, principal=f"arn:aws:sts::1:{who}")
 
     def stored(self, message: Message) -> str:

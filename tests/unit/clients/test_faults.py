@@ -42,10 +42,10 @@ def faults(admin: FakeAdmin) -> Faults:
 
 async def test_a_call_is_made_to_fail_for_those_it_is_about(faults: Faults, admin: FakeAdmin) -> None:
     """The fault says which calls, how often and with which error; the status is the target's unless given."""
-    await faults.fail_call("dynamodb", "PutItem", code="ThrottlingException", times=2, contains="sensor-1")
+    await faults.fail_call("dynamodb", "BatchWriteItem", code="ThrottlingException", times=2, contains="sensor-1")
     await faults.fail_call("sqs", "SendMessage", code="InternalError", status=500)
 
-    first = {"kind": "fail_call", "service": "dynamodb", "operation": "PutItem", "code": "ThrottlingException"}
+    first = {"kind": "fail_call", "service": "dynamodb", "operation": "BatchWriteItem", "code": "ThrottlingException"}
     second = {"kind": "fail_call", "service": "sqs", "operation": "SendMessage", "code": "InternalError"}
     assert admin.posted == [
         {**first, "times": 2, "contains": "sensor-1"},
@@ -55,9 +55,9 @@ async def test_a_call_is_made_to_fail_for_those_it_is_about(faults: Faults, admi
 
 async def test_what_is_left_of_a_fault_ends_with_its_test(faults: Faults, admin: FakeAdmin) -> None:
     """Only this test's: tests that run at the same time keep theirs."""
-    await faults.fail_call("dynamodb", "PutItem", code="ThrottlingException")
+    await faults.fail_call("dynamodb", "BatchWriteItem", code="ThrottlingException")
     await faults.disconnect("public-1")
-    await faults.fail_call("dynamodb", "PutItem", code="ThrottlingException")
+    await faults.fail_call("dynamodb", "BatchWriteItem", code="ThrottlingException")
 
     await faults.clear()
     await faults.clear()
@@ -98,4 +98,19 @@ async def test_a_receiver_that_the_test_started_again_is_left_alone(faults: Faul
 
     await faults.clear()
 
+    assert len(admin.posted) == posted
+
+
+async def test_a_receiver_is_frozen_and_thawed(faults: Faults, admin: FakeAdmin) -> None:
+    """By its name; whoever froze one thaws it, or stops it."""
+    await faults.freeze_receiver("mine")
+    await faults.thaw_receiver("mine")
+    posted = len(admin.posted)
+
+    await faults.clear()
+
+    assert admin.posted == [
+        {"kind": "freeze_receiver", "name": "mine"},
+        {"kind": "thaw_receiver", "name": "mine"},
+    ]
     assert len(admin.posted) == posted

@@ -247,6 +247,12 @@ async def test_a_receiver_of_a_tests_own_is_stopped_and_started(scene: Scene, fa
             self.calls.append(("start", name))
             return fake.url
 
+        async def freeze_receiver(self, name: str) -> None:
+            self.calls.append(("freeze", name))
+
+        async def thaw_receiver(self, name: str) -> None:
+            self.calls.append(("thaw", name))
+
     faults = FakeFaults()
     receiver = RunningReceiver("r-1", fake.url, faults=faults, stories=scene.stories, tls=fake.tls)
 
@@ -254,6 +260,15 @@ async def test_a_receiver_of_a_tests_own_is_stopped_and_started(scene: Scene, fa
     assert not receiver.is_running
     await receiver.start()
     assert receiver.is_running
+    await receiver.freeze()
+    await receiver.thaw()
+    assert receiver.is_running
     await receiver.stop("term")
 
-    assert faults.calls == [("stop", "r-1", "kill"), ("start", "r-1"), ("stop", "r-1", "term")]
+    assert faults.calls == [
+        ("stop", "r-1", "kill"),
+        ("start", "r-1"),
+        ("freeze", "r-1"),
+        ("thaw", "r-1"),
+        ("stop", "r-1", "term"),
+    ]

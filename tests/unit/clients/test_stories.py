@@ -73,7 +73,9 @@ async def test_a_failed_delivery_is_told_try_by_try(scene: Scene) -> None:
     message = scene.message()
     message_id = scene.publish(message)
     scene.rule(message_id)
-    because = "User: arn:aws:sts::1:assumed-role/receiver/pod-1 is not authorized to perform: dynamodb:PutItem on x"
+    because = (
+        "User: arn:aws:sts::1:assumed-role/receiver/pod-1 is not authorized to perform: dynamodb:BatchWriteItem on x"
+    )
     for number in (1, 2):
         scene.call("AccessDeniedException", because)
         scene.http_try(message_id, number, 503, again=number == 1)
@@ -92,7 +94,7 @@ async def test_a_failed_delivery_is_told_try_by_try(scene: Scene) -> None:
             "  try 3: POST https://receiver.test/ingest was not answered: receiver.test:443 cannot be reached: "
             "Connection refused"
         ),
-        (f"  meanwhile dynamodb:PutItem was refused with AccessDeniedException: {because} (2 times)"),
+        (f"  meanwhile dynamodb:BatchWriteItem was refused with AccessDeniedException: {because} (2 times)"),
         "  rule telemetry gave up after 3 tries: HttpAction failed to make a request to the specified endpoint.",
         "  the error action of rule telemetry sent it to the dead-letter queue",
     ]
@@ -132,7 +134,7 @@ async def test_a_refused_call_that_does_not_say_whose_it_is_is_told_with_that(sc
     scene.http_try(message_id, 1, 503, again=True)
 
     assert (await scene.stories.told(message))[-1] == (
-        "  meanwhile dynamodb:PutItem of arn:aws:sts::1:assumed-role/receiver/pod-1 was refused with "
+        "  meanwhile dynamodb:BatchWriteItem of arn:aws:sts::1:assumed-role/receiver/pod-1 was refused with "
         "ThrottlingException: This call was made to fail by the fault fail_call-1"
     )
 

@@ -31,6 +31,14 @@ class FakeReceivers:
         """Record and answer."""
         return self._answer("stop", name, how)
 
+    def freeze(self, name: str) -> str:
+        """Record and answer."""
+        return self._answer("freeze", name)
+
+    def thaw(self, name: str) -> str:
+        """Record and answer."""
+        return self._answer("thaw", name)
+
     def _answer(self, *asked: str) -> str:
         self.asked.append(asked)
         if self.raises is not None:
@@ -77,10 +85,18 @@ def test_requests_are_answered_under_their_numbers(
         ask({"id": 7, "op": "stop_receiver", "name": "main", "how": "kill"}),
         ask({"id": 8, "op": "stop_receiver", "name": "main"}),
         ask({"id": 9, "op": "start_receiver", "name": "extra-1"}),
+        ask({"id": 10, "op": "freeze_receiver", "name": "extra-1"}),
+        ask({"id": 11, "op": "thaw_receiver", "name": "extra-1"}),
     ]
 
-    assert answers == [{"id": number, "ok": True, "url": "https://localhost:1"} for number in (7, 8, 9)]
-    assert receivers.asked == [("stop", "main", "kill"), ("stop", "main", "term"), ("start", "extra-1")]
+    assert answers == [{"id": number, "ok": True, "url": "https://localhost:1"} for number in range(7, 12)]
+    assert receivers.asked == [
+        ("stop", "main", "kill"),
+        ("stop", "main", "term"),
+        ("start", "extra-1"),
+        ("freeze", "extra-1"),
+        ("thaw", "extra-1"),
+    ]
 
 
 def test_requests_that_came_before_the_answers_began_are_answered(receivers: FakeReceivers) -> None:
@@ -102,6 +118,8 @@ def test_requests_that_came_before_the_answers_began_are_answered(receivers: Fak
         ({"op": "start_receiver"}, "name is a receiver's name"),
         ({"op": "start_receiver", "name": 1}, "name is a receiver's name"),
         ({"op": "start_receiver", "name": "main", "how": "kill"}, "start_receiver has no member how"),
+        ({"op": "freeze_receiver", "name": "a", "how": "kill"}, "freeze_receiver has no member how"),
+        ({"op": "thaw_receiver"}, "name is a receiver's name"),
         ({"op": "stop_receiver", "name": "main", "how": "hup"}, "how is kill or term, not 'hup'"),
         ({"op": "stop_receiver", "name": "main", "how": None}, "how is kill or term"),
         (b"[]\n", "a JSON object on one line"),

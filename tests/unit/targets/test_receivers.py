@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,7 +19,6 @@ from harness.targets.embedded.receivers import MAX_FURTHER, ReceiverRefused, Rec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from harness.targets.embedded import SupervisorOptions
 
@@ -125,6 +127,64 @@ def test_a_name_that_is_none_is_refused(name: str, make_receivers: MakeReceivers
     """Names become names of files."""
     with pytest.raises(ReceiverRefused, match="no name of a receiver"):
         make_receivers().start(name)
+
+
+def state_of(receivers: Receivers, name: str) -> str:
+    """The state of a receiver's process, as the system calls it: ``T`` is stopped."""
+    child = receivers._receivers[name].child
+    assert child is not None
+    stat = Path(f"/proc/{child.process.pid}/stat").read_text("utf-8")
+    return stat.rpartition(")")[2].split()[0]
+
+
+def until(state: bool, receivers: Receivers, name: str) -> None:  # noqa: FBT001 - reads as a sentence
+    """Wait until a receiver stands still, or does not: a signal is delivered a moment after it is sent."""
+    deadline = time.monotonic() + 30
+    while (state_of(receivers, name) == "T") is not state:
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="not proven: how a process stands is read from /proc")
+def test_a_frozen_receiver_stands_still_until_it_is_thawed(make_receivers: MakeReceivers, children: Children) -> None:
+    """Nobody takes that for a death, and it answers where it was."""
+    receivers = make_receivers()
+    url = receivers.start("extra-1")
+
+    assert receivers.freeze("extra-1") == url
+    until(True, receivers, "extra-1")
+    children.check()
+    assert receivers.thaw("extra-1") == url
+    until(False, receivers, "extra-1")
+    assert is_open(url)
+
+
+@pytest.mark.parametrize("how", ["kill", "term"])
+def test_a_frozen_receiver_is_stopped_all_the_same(
+    how: receivers_module.How, make_receivers: MakeReceivers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked or not: what stands still does not listen, so asking has an end."""
+    monkeypatch.setattr(receivers_module, "_TERM_SECONDS", 0.05)
+    receivers = make_receivers()
+    receivers.start("extra-1")
+    receivers.freeze("extra-1")
+
+    assert not is_open(receivers.stop("extra-1", how=how))
+
+
+def test_a_receiver_that_cannot_be_frozen_is_refused(make_receivers: MakeReceivers) -> None:
+    """Neither everybody's, nor one that does not run."""
+    receivers = make_receivers()
+    receivers.start("extra-1")
+    receivers.stop("extra-1", how="kill")
+
+    with pytest.raises(ReceiverRefused, match="main is everybody's"):
+        receivers.freeze("main")
+    for name in ("extra-1", "extra-2"):
+        with pytest.raises(ReceiverRefused, match=f"no receiver '{name}' runs"):
+            receivers.freeze(name)
+        with pytest.raises(ReceiverRefused, match=f"no receiver '{name}' runs"):
+            receivers.thaw(name)
 
 
 def test_an_unknown_receiver_cannot_be_stopped(make_receivers: MakeReceivers) -> None:

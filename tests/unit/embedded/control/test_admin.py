@@ -177,6 +177,22 @@ def test_a_call_fails_as_often_as_was_asked_for(stand: Any, ask: Any, table: Any
     assert {one["because"] for one in failed} == {f"This call was made to fail by the fault {fault_id}"}
 
 
+def test_a_call_that_writes_many_rows_fails_for_one_of_them(ask: Any, table: Any) -> None:
+    """The text is looked for in all of the request; nothing of it is written then."""
+    ask("POST", "/faults", {**FAIL_PUT, "operation": "BatchWriteItem", "contains": "dev-ä"})
+
+    def write(*keys: str) -> str:
+        items = [{"PutRequest": {"Item": {"k": {"S": key}}}} for key in keys]
+        try:
+            table.batch_write_item(RequestItems={"t": items})
+        except botocore.exceptions.ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return "ok"
+
+    assert [write("a", "b"), write("c", "dev-ä"), write("c", "dev-ä")] == ["ok", FAIL_PUT["code"], "ok"]
+    assert table.scan(TableName="t", Select="COUNT")["Count"] == 4
+
+
 def test_a_fault_strikes_no_call_that_was_not_allowed(stand: Any, ask: Any, table: Any, make_guest: Any) -> None:
     """What may not be called is refused as ever, and uses up nothing."""
     guest = stand.client("dynamodb", make_guest()["credentials"])
@@ -296,6 +312,15 @@ class TestWithASupervisor:
         assert start[1] == {"fault_id": "receiver-2", "url": "https://localhost:1"}
         assert supervisor.ops() == [("stop_receiver", "main", "kill"), ("start_receiver", "extra-1")]
 
+    def test_receivers_are_frozen_and_thawed(self, supervisor: Supervisor, ask: Any) -> None:
+        """By name; clearing the faults of all does not start them."""
+        freeze = ask("POST", "/faults", {"kind": "freeze_receiver", "name": "extra-1"})
+        thaw = ask("POST", "/faults", {"kind": "thaw_receiver", "name": "extra-1"})
+        ask("DELETE", "/faults")
+
+        assert (freeze[0], thaw[0]) == (200, 200)
+        assert supervisor.ops() == [("freeze_receiver", "extra-1"), ("thaw_receiver", "extra-1")]
+
     def test_clearing_faults_starts_the_main_receiver_again(self, supervisor: Supervisor, ask: Any) -> None:
         """Once, and only if it was stopped; others stay stopped."""
         ask("DELETE", "/faults")
@@ -331,6 +356,7 @@ class TestWithASupervisor:
             {"kind": "stop_receiver", "name": 1},
             {"kind": "stop_receiver", "port": 1},
             {"kind": "start_receiver", "how": "kill"},
+            {"kind": "freeze_receiver", "how": "kill"},
         ],
     )
     def test_what_makes_no_sense_is_not_asked(self, supervisor: Supervisor, ask: Any, fault: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import Any
 
 import botocore.exceptions
@@ -28,6 +29,21 @@ def test_tables_and_queues_are_served(stand: Any) -> None:
     assert sqs.receive_message(QueueUrl=queue_url)["Messages"][0]["Body"] == "hello"
     assert queue_url == f"{stand.url}/{stand.config.account_id}/q"
     assert sqs.list_queues()["QueueUrls"] == [queue_url]
+
+
+def test_a_queue_hands_out_nothing_that_is_too_old(stand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each message is kept as long as the queue says, counted from when it was sent."""
+    sqs = stand.client("sqs")
+    queue_url = sqs.create_queue(QueueName="q", Attributes={"MessageRetentionPeriod": "60"})["QueueUrl"]
+    real = time.time
+    for seconds_ago in (61, 59):
+        monkeypatch.setattr("time.time", lambda: real() - seconds_ago)  # noqa: B023 - used in this turn
+        sqs.send_message(QueueUrl=queue_url, MessageBody=f"{seconds_ago} s old")
+    monkeypatch.undo()
+
+    received = [each["Body"] for _ in range(2) for each in sqs.receive_message(QueueUrl=queue_url).get("Messages", [])]
+
+    assert received == ["59 s old"]
 
 
 def test_a_host_of_another_region_is_no_way_into_that_region(stand: Any) -> None:
