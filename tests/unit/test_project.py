@@ -22,7 +22,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/thingwright demo"
 CHECK = "python3 -m venv .venv && .venv/bin/pip install -q tox && .venv/bin/tox"
 
-TEXT_SUFFIXES = {".py", ".md", ".toml", ".ini", ".yml", ".yaml", ".json", ".txt", ""}
+TEXT_SUFFIXES = {".py", ".md", ".toml", ".ini", ".yml", ".yaml", ".json", ".txt", ".tf", ".in", ".example", ""}
 NOT_OURS = {".git", ".venv", ".tox", ".hypothesis", "mutants", "build", "dist"}
 GENERATED = ("_cache", "__pycache__", ".egg-info")
 
@@ -86,12 +86,13 @@ def test_ci_covers_every_python_that_is_declared() -> None:
     assert f"Python 3.{declared[0]} to 3.{declared[-1]}" in README
 
 
-def test_tox_without_arguments_is_check() -> None:
-    """Plain `tox` runs one environment, with everything a merge needs."""
+def test_tox_without_arguments_runs_everything_a_merge_needs() -> None:
+    """Plain `tox` runs one environment with all of the code's checks, and one with those of the platform."""
     tox = configparser.RawConfigParser()
     tox.read(ROOT / "tox.ini", encoding="utf-8")
 
-    assert tox["tox"]["env_list"] == "check"
+    assert tox["tox"]["env_list"] == "check, infra"
+    assert "pytest tests/infra" in tox["testenv:infra"]["commands"]
     commands = tox["testenv:check"]["commands"]
     for needed in ("{[testenv:lint]commands}", "mypy", "pytest tests/unit", "tests/e2e", "--fail-under=100"):
         assert needed in commands
@@ -194,7 +195,9 @@ def test_every_import_is_declared() -> None:
         for path in (ROOT / folder).rglob("*.py")
         for name in absolute_imports(path)
     }
-    ours = set(sys.stdlib_module_names) | {"harness", "receiver", "awsiot"}  # awsiot: of awsiotsdk, a namespace on disk
+    ours = set(sys.stdlib_module_names) | {"harness", "receiver"}
+    ours |= {"awsiot", "grafana_foundation_sdk"}  # of awsiotsdk, a namespace on disk, and of the group `infra`
+    ours |= {path.stem for path in (ROOT / "infra/monitoring").rglob("*.py")}  # scripts import what lies beside them
     missing = {
         root
         for root in roots - ours
