@@ -29,11 +29,12 @@ from receiver.dynamodb import make_item
 from receiver.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fastapi import FastAPI
 
     from receiver.reading import Row
+    from receiver.store import Store
 
 MAX_BATCH_ROWS: Final = 25
 CONNECTIONS: Final = 200
@@ -45,7 +46,7 @@ class NoStore:
 
     is_full = False
 
-    async def put(self, rows: Sequence[Row]) -> None:
+    async def put(self, rows: Sequence[Row], *, arrived_at: float | None = None) -> None:
         """Do nothing."""
 
 
@@ -63,7 +64,7 @@ class SingleStore:
 
     is_full = False
 
-    async def put(self, rows: Sequence[Row]) -> None:
+    async def put(self, rows: Sequence[Row], *, arrived_at: float | None = None) -> None:  # noqa: ARG002 - no budget
         """Write rows."""
         client = await self._client()
         table, sort_key = self._settings.table_name, self._settings.sort_key
@@ -105,7 +106,7 @@ class BatchedStore(SingleStore):
         self._writing: set[asyncio.Task[None]] = set()
         self._is_due = False
 
-    async def put(self, rows: Sequence[Row]) -> None:
+    async def put(self, rows: Sequence[Row], *, arrived_at: float | None = None) -> None:  # noqa: ARG002 - no budget
         """Write rows with those of other requests."""
         loop = asyncio.get_running_loop()
         written = [loop.create_future() for _ in rows]
@@ -144,7 +145,12 @@ class BatchedStore(SingleStore):
 def application() -> FastAPI:
     """Make the application that the environment and ``STORE`` ask for."""
     settings = Settings.read()
-    stores = {"shipped": lambda _: None, "none": lambda _: NoStore(), "single": SingleStore, "batched": BatchedStore}
+    stores: dict[str, Callable[[Settings], Store | None]] = {
+        "shipped": lambda _: None,
+        "none": lambda _: NoStore(),
+        "single": SingleStore,
+        "batched": BatchedStore,
+    }
     return make_app(settings, store=stores[os.environ["STORE"]](settings))
 
 

@@ -201,24 +201,27 @@ class Receiver:
 
     async def _store_message(self, request: Incoming, about: dict[str, Any]) -> str | list[str]:
         """Write the rows of a message or a batch; give its id, or theirs."""
+        rows, stored = await self._read_rows(request, about)
+        start = time.perf_counter()
+        try:
+            await self._store.put(rows, arrived_at=request.arrived_at)
+        finally:
+            self._metrics.write_seconds.observe(time.perf_counter() - start)
+        return stored
+
+    async def _read_rows(self, request: Incoming, about: dict[str, Any]) -> tuple[list[Row], str | list[str]]:
+        """Give the rows, and the id or ids. Nothing else of the body is kept while they wait to be written."""
         request.check_declared_length()
         if not self._secrets.allows(request.secrets):
             raise WrongSecret("X-Iot-Secret is missing or wrong")
         body = await request.read_body()
-        rows: list[Row]
-        stored: str | list[str]
         if is_array(body):
             rows = self._messages.rows_of(body, request.told(), now=self._clock())
-            about["message_ids"] = stored = [row.message_id for row in rows]
-        else:
-            rows = [self._messages.row_of(body, request.told(), now=self._clock())]
-            about["message_id"] = stored = rows[0].message_id
-        start = time.perf_counter()
-        try:
-            await self._store.put(rows)
-        finally:
-            self._metrics.write_seconds.observe(time.perf_counter() - start)
-        return stored
+            about["message_ids"] = ids = [row.message_id for row in rows]
+            return rows, ids
+        row = self._messages.row_of(body, request.told(), now=self._clock())
+        about["message_id"] = row.message_id
+        return [row], row.message_id
 
     async def _answer_confirmation(self, request: Incoming) -> Answer:
         about: dict[str, Any] = {}

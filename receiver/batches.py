@@ -65,7 +65,7 @@ class Batches:
         self._limits = limits
         self._random = random
         self._is_closed = False
-        self._puts: deque[Put] = deque()
+        self._puts: list[tuple[float, int, Put]] = []
         self._ready: deque[Entry] = deque()
         self._delayed: list[tuple[float, int, Entry]] = []
         self._order = count()
@@ -84,20 +84,22 @@ class Batches:
         """Accept nothing more."""
         self._is_closed = True
 
-    def add(self, rows: Sequence[Row], now: float, answer: Answer) -> int:
+    def add(self, rows: Sequence[Row], now: float, answer: Answer, *, arrived_at: float | None = None) -> int:
         """Accept the rows of a request, all or none.
 
         Args:
             rows: of none there is nothing to wait for.
             now: the time.
             answer: called once, when all of them are over or the budget is: with the first failure, or None.
+            arrived_at: when their request came, from which the budget counts; None: now.
 
         Returns:
             how many of them have a key that was written shortly before, or is under way.
 
         Raises:
-            WriteFailed: too many wait.
+            WriteFailed: too many wait, or the budget is over already.
         """
+        deadline = (now if arrived_at is None else arrived_at) + self._limits.budget
         sizes = [ROW_SIZE + getsizeof(row.device_id) + getsizeof(row.ts) for row in rows]
         too_many = self.rows + len(rows) > self._limits.rows or self.size + sum(sizes) > self._limits.size
         if self._is_closed or too_many:
@@ -105,8 +107,10 @@ class Batches:
         if not rows:
             answer(None)
             return 0
-        put = Put(answer, now + self._limits.budget, len(rows))
-        self._puts.append(put)
+        if deadline <= now:
+            raise WriteFailed("busy", "WaitedTooLong")
+        put = Put(answer, deadline, len(rows))
+        heapq.heappush(self._puts, (deadline, next(self._order), put))
         self.rows += len(rows)
         return sum(self._add(row, size, put, now) for row, size in zip(rows, sizes, strict=True))
 
@@ -115,7 +119,7 @@ class Batches:
         last = self._last.get(key)
         if last is not None and last.state is not State.OVER and last.row == row:
             entry = last
-            entry.deadline = put.deadline
+            entry.deadline = max(entry.deadline, put.deadline)
         else:
             entry = self._last[key] = Entry(row, key, put.deadline, size)
             self.size += size
@@ -154,7 +158,7 @@ class Batches:
 
     def next_at(self) -> float | None:
         """Tell when `turn` and `take` are to be called next, if nothing else happens; None: not at all."""
-        times = [self._puts[0].deadline] if self._puts else []
+        times = [self._puts[0][0]] if self._puts else []
         if self._calls:
             times.append(next(iter(self._calls)).give_up_at)
         if self._delayed:
@@ -172,8 +176,8 @@ class Batches:
     def turn(self, now: float) -> None:
         """Do what time brings: give up requests and calls, let delayed rows go."""
         self._forget_answered()
-        while self._puts and self._puts[0].deadline <= now:
-            self._give_up(self._puts.popleft(), now)
+        while self._puts and self._puts[0][0] <= now:
+            self._give_up(heapq.heappop(self._puts)[-1], now)
             self._forget_answered()
         while self._ready and self._ready[0].state is State.OVER:
             self._ready.popleft()
@@ -268,8 +272,8 @@ class Batches:
             self._go_on(follower, now)
 
     def _forget_answered(self) -> None:
-        while self._puts and not self._puts[0].missing:
-            self._puts.popleft()
+        while self._puts and not self._puts[0][-1].missing:
+            heapq.heappop(self._puts)
 
     def _remember(self, key: Key) -> None:
         """Remember a key among the last written; two sets in turn, since a set does not know its oldest."""

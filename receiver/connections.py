@@ -25,7 +25,15 @@ BODY_SECONDS: Final = 30
 """From there until the body's end, where the answer has been given without it."""
 
 IDLE_SECONDS: Final = 90
-"""Before a request's first byte, whatever else comes; longer than uvicorn's own timer takes where nothing comes."""
+"""Before a request's first byte, whatever else comes, and for an answer that is not read; longer than uvicorn's own
+timer takes where nothing comes."""
+
+MAX_PENDING_REQUESTS: Final = 32
+"""Behind the one that is being answered. uvicorn reads on with each answer, so these would pile up."""
+
+
+class TooManyPending(Exception):  # noqa: N818 - says what happened
+    """A client sends requests and does not wait for answers."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -50,7 +58,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Expect a body."""
+        """Expect a body, or refuse to read on."""
+        if len(self.pipeline) >= MAX_PENDING_REQUESTS:
+            raise TooManyPending
         self._idle_bytes = 0
         self._seconds, self._max_seconds = 0, BODY_SECONDS
         super().on_headers_complete()
@@ -73,8 +83,15 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._idle_bytes > MAX_HEAD_BYTES:
             self.transport.close()
 
-    def pass_second(self) -> bool:
-        """Let a second pass; tell whether it was one too many. While an answer is due, none is."""
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request; just hang up while another answer is due, since this would be taken for it."""
         if self.cycle is None or self.cycle.response_complete:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
+    def pass_second(self) -> bool:
+        """Let a second pass; tell whether it was one too many. While an answer is due that is read, none is."""
+        if self.cycle is None or self.cycle.response_complete or self.flow.write_paused:
             self._seconds += 1
         return self._seconds > self._max_seconds

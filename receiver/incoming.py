@@ -6,6 +6,7 @@ It stands directly on ASGI. A body is read when it is asked for, and no further 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 from receiver.confirmation import MESSAGE_TYPE, MESSAGE_TYPE_HEADER
@@ -35,10 +36,12 @@ class Incoming:
         receive: of ASGI.
     """
 
-    __slots__ = ("_headers", "_receive")
+    __slots__ = ("_headers", "_receive", "arrived_at")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
+        self.arrived_at = time.monotonic()
+        """When its headers were whole; its body may come later."""
         self._headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             self._headers.setdefault(name, []).append(value)

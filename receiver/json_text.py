@@ -1,8 +1,9 @@
 """Strict JSON: what AWS IoT may post, read in time and depth that the length of the text bounds.
 
 Numbers become `Decimal`, which keeps all digits and takes linear time for them; `int` would take quadratic time,
-`float` would round. Refused: names that occur twice, NaN and Infinity, numbers beyond every range, deep nesting. How
-deep a text is, is counted before it is parsed, so that no parser's recursion depends on what was sent.
+`float` would round. Refused, wherever they stand: names that occur twice, NaN and Infinity, numbers beyond a double's
+range, deep nesting. How deep a text is, is counted before it is parsed, so that no parser's recursion depends on what
+was sent.
 
 Source: RFC 8259; its §4 leaves names that occur twice, its §9 depth and numbers to the receiver.
 """
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 64
 """Objects and arrays within each other, in a message. Those around all messages of a batch count as none."""
+
+MAX_EXPONENT: Final = 308
+"""Of a number's first digit: a double, which is what most who read JSON make of a number, goes no further."""
 
 _SPACES: Final = re.compile(r"[ \t\n\r]*")
 _STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
@@ -135,10 +139,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def _number(digits: str) -> Decimal:
+    number = Decimal(digits)
+    if number.adjusted() > MAX_EXPONENT and number:
+        raise InvalidMessage("a number is beyond every range")
+    return number
+
+
 def _refuse_constant(_: str) -> Any:
     raise InvalidMessage("there is NaN or Infinity, which JSON does not know")
 
 
 _DECODER: Final = json.JSONDecoder(
-    parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_unique
+    parse_float=_number, parse_int=_number, parse_constant=_refuse_constant, object_pairs_hook=_unique
 )

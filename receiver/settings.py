@@ -16,6 +16,8 @@ ROW_ATTRIBUTES: Final = frozenset({"deviceId", "temperature", "ts", "message_id"
 """What a row holds besides its sort key."""
 
 _SECRET: Final = re.compile(r"[\x21-\x7e]+")
+_NOT_TO_SHOW: Final = re.compile(r"[@?#]|://[^/]*/.")
+"""Of a URL: user and password, a query, or a path, such as that of a confirmation with its token."""
 
 
 def _split(value: object) -> object:
@@ -138,6 +140,6 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{field.upper()} is not set: give {wanted}."
     seen = str(first["input"])
-    if field == "iot_secrets" or "@" in seen:  # a secret, or a URL with user and password
+    if field == "iot_secrets" or _NOT_TO_SHOW.search(seen):
         return f"{field.upper()} must be {wanted}."
     return f"{field.upper()} must be {wanted}, not {seen!r}."

@@ -40,13 +40,14 @@ _LIMITS: Final = Limits()
 class Store(Protocol):
     """Takes rows."""
 
-    async def put(self, rows: Sequence[Row]) -> None:
+    async def put(self, rows: Sequence[Row], *, arrived_at: float | None = None) -> None:
         """Write the rows of one request, each over the one with the same key if there is one.
 
         Returns when all of them are written; whoever cancels it leaves them to be written.
 
         Args:
             rows: one, or all of a batch.
+            arrived_at: when their request came, by `time.monotonic`; None: now.
 
         Raises:
             WriteFailed: one or more are not, or nobody knows. Others of them may be.
@@ -80,7 +81,7 @@ class DynamoStore:
         self._is_warm = False
         metrics.queue_limit_rows.set(limits.rows)
 
-    async def put(self, rows: Sequence[Row]) -> None:
+    async def put(self, rows: Sequence[Row], *, arrived_at: float | None = None) -> None:
         """Write rows; see `Store`. They are refused at once when too many wait already.
 
         Raises:
@@ -89,7 +90,7 @@ class DynamoStore:
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[WriteFailed | None] = loop.create_future()
         now = time.monotonic()
-        duplicates = self._batches.add(rows, now, partial(_answer, answered))
+        duplicates = self._batches.add(rows, now, partial(_answer, answered), arrived_at=arrived_at)
         if duplicates:
             self._metrics.duplicates.inc(duplicates)
         self._tell()

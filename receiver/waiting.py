@@ -28,7 +28,8 @@ class Limits:
         calls: under way at once.
         threads: the same, with calls that were given up and have not ended.
         linger: seconds that a row waits for others while a call is under way.
-        budget: seconds from a row's arrival until its answer at the latest, after which it is not written any more.
+        budget: seconds from a request's arrival until its answer at the latest, after which its rows are not written
+            any more. What it leaves of a rule's three seconds is for the way there and back, and for many at once.
     """
 
     rows: int = 2_000
@@ -36,7 +37,7 @@ class Limits:
     calls: int = 6
     threads: int = 16
     linger: float = 0.003
-    budget: float = 2.8
+    budget: float = 2.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

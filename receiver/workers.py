@@ -43,6 +43,7 @@ STOP_SECONDS: Final = 15
 _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 10.0
 _STEADY_SECONDS: Final = 60
+_EXIT_SECONDS: Final = 1.0
 _LOGGER: Final = logging.getLogger("receiver.workers")
 
 
@@ -160,9 +161,8 @@ class Workers:
             is_ready = await _has_report(report, within=START_SECONDS)
             if is_ready:
                 self._count_ready(number)
-            elif process.returncode is None and not self._told.is_set():
-                with suppress(ProcessLookupError):
-                    process.kill()
+            elif not self._told.is_set():
+                await _end(process)
             return is_ready, await process.wait()
         finally:
             del self._running[number]
@@ -215,6 +215,16 @@ def make_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a process, which may just have done so itself: a signal sent right then would lose its exit code."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_EXIT_SECONDS):
+            await process.wait()
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
 
 
 async def _has_report(report: int, *, within: float) -> bool:

@@ -26,6 +26,7 @@ VISIBILITY_SECONDS: Final = 180
 MOST_HELD: Final = 20_000
 """Letters that are held at once; SQS refuses to hold back more than 120,000."""
 
+_HIDDEN: Final = "ApproximateNumberOfMessagesNotVisible"
 _BATCH: Final = 10
 _WAIT_SECONDS: Final = 1
 """Has SQS ask all its servers: without a wait, a queue may seem empty that is not."""
@@ -37,14 +38,12 @@ class Received:
 
     Args:
         its_id: the queue's.
-        handle: deletes it, or gives it back.
         sent_at: when it was put there, in milliseconds since the epoch; always the same.
         age: how many seconds that was ago, by the queue's clock.
         body: what it says.
     """
 
     its_id: str
-    handle: str = field(repr=False)
     sent_at: int
     age: float
     body: str = field(repr=False)
@@ -65,12 +64,29 @@ class LetterBox:
         self._sqs = sqs
         self._queue_url = queue_url
         self._held: dict[str, str] = {}
+        self._again = 0
         self.is_empty = False
 
     @property
-    def is_full(self) -> bool:
-        """Whether no more may be held."""
-        return len(self._held) >= MOST_HELD
+    def is_over(self) -> bool:
+        """Whether going on makes no sense.
+
+        The end was reached, or no more may be held; or all that is held came again, and nothing new with it: then there
+        is more of it than can be gone through while it is held back, and the end will never be reached.
+        """
+        return self.is_empty or len(self._held) >= MOST_HELD or 0 < len(self._held) < self._again
+
+    def count_hidden(self) -> int:
+        """Return how many letters somebody else holds back, about; only before any is received.
+
+        Raises:
+            TargetUnavailable: the queue cannot be read.
+        """
+        try:
+            answer = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=[_HIDDEN])
+        except (ClientError, BotoCoreError) as error:
+            raise _not_read(error) from error
+        return int(answer["Attributes"][_HIDDEN])
 
     def receive(self, most: int) -> list[Received]:
         """Take the next letters out, each only once.
@@ -82,7 +98,7 @@ class LetterBox:
             TargetUnavailable: the queue cannot be read.
         """
         new: list[Received] = []
-        while len(new) < most:
+        while len(new) < most and not self.is_over:
             try:
                 answer = self._sqs.receive_message(
                     QueueUrl=self._queue_url,
@@ -92,14 +108,16 @@ class LetterBox:
                     MessageSystemAttributeNames=["SentTimestamp"],
                 )
             except (ClientError, BotoCoreError) as error:
-                raise TargetUnavailable(f"The dead-letter queue cannot be read: {error_name(error)}") from error
+                raise _not_read(error) from error
             if not (messages := answer.get("Messages")):
                 self.is_empty = True
                 break
             now = _now_by(answer)
-            new += [_received(each, now) for each in messages if each["MessageId"] not in self._held]
+            unknown = {each["MessageId"]: each for each in messages if each["MessageId"] not in self._held}
+            new += [_received(each, now) for each in unknown.values()]
             # One that comes again, its time being over, has another handle now.
             self._held |= {each["MessageId"]: each["ReceiptHandle"] for each in messages}
+            self._again = 0 if unknown else self._again + len(messages)
         return new
 
     def delete(self, letters: Sequence[Received]) -> dict[str, str]:
@@ -107,7 +125,9 @@ class LetterBox:
         left: dict[str, str] = {}
         remaining = iter(letters)
         while some := list(islice(remaining, _BATCH)):
-            entries = [{"Id": str(number), "ReceiptHandle": each.handle} for number, each in enumerate(some)]
+            entries = [
+                {"Id": str(number), "ReceiptHandle": self._held[each.its_id]} for number, each in enumerate(some)
+            ]
             try:
                 answer = self._sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
                 failed = {each["Id"]: str(each["Code"]) for each in answer.get("Failed", [])}
@@ -142,11 +162,14 @@ def error_name(error: ClientError | BotoCoreError) -> str:
     return type(error).__name__
 
 
+def _not_read(error: ClientError | BotoCoreError) -> TargetUnavailable:
+    return TargetUnavailable(f"The dead-letter queue cannot be read: {error_name(error)}")
+
+
 def _received(message: dict[str, Any], now: float) -> Received:
     sent_at = int(message["Attributes"]["SentTimestamp"])
     return Received(
         its_id=message["MessageId"],
-        handle=message["ReceiptHandle"],
         sent_at=sent_at,
         age=now - sent_at / 1000,
         body=message["Body"],

@@ -16,9 +16,10 @@ Everything here blocks: threads of its own do the waiting.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import httpx
@@ -26,7 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from harness.clients.letter_box import error_name
 from harness.clients.stored import make_looks
-from harness.clients.undelivered import LeftAlone, Posting, UndeliveredLetter, rule_named_in
+from harness.clients.undelivered import NO_READING, LeftAlone, Posting, UndeliveredLetter, rule_named_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -52,6 +53,9 @@ _ROUND_SECONDS: Final = 120.0
 """From the first letter of a round to its last post; shorter than letters are held back."""
 
 _POST_SECONDS: Final = 10.0
+_MOST_PIECES: Final = 4
+"""Of an answer's body, which says nothing: one that never ends is left to whoever sends it."""
+
 _LATER: Final = frozenset({401, 403, 404, 407, 408, 409, 425, 429})
 """Refusals that are about the receiver's settings or its load, and not about the message."""
 
@@ -66,12 +70,14 @@ class Outcome:
         redriven: letters whose message was posted, and taken; in a dry run, those that would have been posted.
         stored: letters whose message had its row already.
         left: reason to the number of letters that stay in the queue for it.
+        hidden: letters that somebody else held back when this began, about: another run, or one that was killed.
         can_go_on: whether another run, later, may do better with one of these.
     """
 
     redriven: int = 0
     stored: int = 0
     left: Counter[str] = field(default_factory=Counter)
+    hidden: int = 0
     can_go_on: bool = False
 
     @property
@@ -94,12 +100,14 @@ class Outcome:
         self.redriven += other.redriven
         self.stored += other.stored
         self.left = other.left
+        self.hidden = other.hidden
         self.can_go_on = other.can_go_on
 
     def __str__(self) -> str:
         why = ", ".join(f"{reason}: {number}" for reason, number in self.left.most_common())
         told = f"redriven {self.redriven}, already stored {self.stored}, left {self.left.total()}"
-        return f"{told} ({why})" if why else told
+        told = f"{told} ({why})" if why else told
+        return f"{told}; held back by another run, or by one that was killed: {self.hidden}" if self.hidden else told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,15 +166,17 @@ class Redriver:
         limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
         threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="redrive")
         try:
+            self._outcome.hidden = self._box.count_hidden()
             # Not by the environment's proxies: one of them would get to see the secret.
             with httpx.Client(verify=self._tls, trust_env=False, timeout=_POST_SECONDS, limits=limits) as http:
-                while not self._box.is_empty and not self._box.is_full:
+                while not self._box.is_over:
                     self._go_round(threads, http)
                     self._on_round(self._outcome)
         finally:
             threads.shutdown(cancel_futures=True)
             self._box.give_back()
-        self._outcome.can_go_on = self._outcome.can_go_on or not self._box.is_empty
+        outcome = self._outcome
+        outcome.can_go_on = outcome.can_go_on or outcome.hidden > 0 or not self._box.is_empty
         return self._outcome
 
     def _go_round(self, threads: ThreadPoolExecutor, http: httpx.Client) -> None:
@@ -235,14 +245,18 @@ class Redriver:
     ) -> _Success | LeftAlone:
         if isinstance(missing, LeftAlone):
             return missing
-        if not missing:
-            return "stored"
-        for message in () if self._is_dry else missing:
+        if self._is_dry and missing:
+            return "redriven"
+        # What is wrong for good with one message of a batch does not keep the others from their rows.
+        left = LeftAlone(NO_READING) if job.letter.has_others else None
+        for message in missing:
             if time.monotonic() >= deadline:
                 return LeftAlone("no time left for it", is_final=False)
-            if (left := self._post(http, job, message)) is not None:
-                return left
-        return "redriven"
+            if (refused := self._post(http, job, message)) is not None:
+                if not refused.is_final:
+                    return refused
+                left = refused
+        return left or ("redriven" if missing else "stored")
 
     def _post(self, http: httpx.Client, job: _Job, message: LostMessage) -> LeftAlone | None:
         """Post a message; return None once it is taken."""
@@ -251,7 +265,11 @@ class Redriver:
             return LeftAlone("not posted, since nobody answered before", is_final=False)
         headers = job.posting.headers_for(message, sent_at=job.received.sent_at, is_batch=job.letter.is_batch)
         try:
-            status = http.post(url, content=message.payload, headers=headers).status_code
+            with http.stream("POST", url, content=message.payload, headers=headers) as answer:
+                status = answer.status_code
+                deque(islice(answer.iter_raw(), _MOST_PIECES), maxlen=0)  # read to its end, the connection goes on
+        except httpx.LocalProtocolError:
+            return LeftAlone("what its rule would send is no HTTP")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             self._silent[url] += 1
             return LeftAlone(f"no answer ({type(error).__name__})", is_final=False)

@@ -118,6 +118,7 @@ class StoredRows:
                 (_milliseconds(item["received_at"]["S"]), item["message_id"]["S"])
                 for page in self._dynamodb.get_paginator("query").paginate(**query)
                 for item in page["Items"]
+                if "message_id" in item  # else not the receiver's
             )
         except (ClientError, BotoCoreError) as error:
             raise LeftAlone(f"the table cannot be asked ({error_name(error)})", is_final=False) from error

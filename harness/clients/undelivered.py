@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from base64 import b64decode
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,9 @@ NO_CLIENT_ID: Final = "n/a"
 MESSAGE_ID: Final = "X-Message-Id"
 RECEIVED_AT: Final = "X-Received-At"
 CLIENT_ID: Final = "X-Client-Id"
+
+NO_READING: Final = "no reading of a device"
+"""Why what no receiver would take is left."""
 
 _HTTP_ACTION: Final = "HttpAction"
 _TEMPLATE: Final = re.compile(r"\$\{\s*(traceid|timestamp|clientid)\(\s*\)\s*\}", re.IGNORECASE)
@@ -92,14 +96,16 @@ class UndeliveredLetter:
 
     Args:
         rule_name: the rule.
-        messages: what it could not deliver: one, or those of a batch.
+        messages: what it could not deliver: one, or those of a batch that are readings.
         is_batch: whether it was a batch.
+        has_others: whether the batch holds what is no reading as well: for that the receiver refused all of it.
         failures: (action, resource) of what failed, for example ``("HttpAction", "https://…")``.
     """
 
     rule_name: str
     messages: tuple[LostMessage, ...]
     is_batch: bool
+    has_others: bool
     failures: tuple[tuple[str, str], ...]
 
     @classmethod
@@ -112,11 +118,14 @@ class UndeliveredLetter:
         document = _document(body)
         try:
             batch = document.get("payloadsWithMetadata")
-            elements = [document] if batch is None else list(batch)
+            read = [_message(each) for each in ([document] if batch is None else batch)]
+            if not (messages := tuple(each for each in read if each is not None)):
+                raise LeftAlone(NO_READING)
             return cls(
                 rule_name=_text(document["ruleName"]),
-                messages=tuple(_message(each) for each in elements),
+                messages=messages,
                 is_batch=batch is not None,
+                has_others=len(messages) < len(read),
                 failures=tuple(
                     (_text(each.get("failedAction")), _text(each.get("failedResource")))
                     for each in document["failures"]
@@ -222,7 +231,8 @@ def _unwrapped(body: str) -> str:
         return ""
 
 
-def _message(element: Mapping[str, Any]) -> LostMessage:
+def _message(element: Mapping[str, Any]) -> LostMessage | None:
+    """Read a message; None for one that is no reading."""
     payload = b64decode(element["base64OriginalPayload"], validate=True)
     try:
         reading = json.loads(payload)
@@ -230,7 +240,7 @@ def _message(element: Mapping[str, Any]) -> LostMessage:
         reading = None
     device_id = reading.get("deviceId") if isinstance(reading, dict) else None
     if not isinstance(device_id, str) or not device_id or not _is_utf8(device_id):
-        raise LeftAlone("no reading of a device")
+        return None
     return LostMessage(
         device_id=device_id,
         trace_id=_text(element.get("cloudwatchTraceId")),
@@ -243,9 +253,9 @@ def _text(value: Any) -> str:
     """Return a text, or nothing for what is not there.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: it is something else, or what nobody could send on.
     """
-    if value is not None and not isinstance(value, str):
+    if value is not None and not (isinstance(value, str) and _is_utf8(value)):
         raise TypeError
     return value or ""
 
@@ -283,9 +293,11 @@ def _action_of(rule: Mapping[str, Any], letter: UndeliveredLetter) -> Mapping[st
 
 def _as_posted(payload: bytes) -> set[bytes]:
     """Return the bodies that a rule may make of a payload: as it came, without white space, or written anew."""
-    anew = json.dumps(json.loads(payload), separators=(",", ":"), ensure_ascii=False)
-    compact = _STRING_OR_SPACE.sub(lambda found: found[1] or b"", payload)
-    return {payload, compact, anew.encode("utf-8", "backslashreplace")}
+    bodies = {payload, _STRING_OR_SPACE.sub(lambda found: found[1] or b"", payload)}
+    with suppress(RecursionError):  # deeper than any receiver takes: it was not posted with success
+        anew = json.dumps(json.loads(payload), separators=(",", ":"), ensure_ascii=False)
+        bodies.add(anew.encode("utf-8", "backslashreplace"))
+    return bodies
 
 
 def _made_up_id(at: str, body: bytes) -> str:

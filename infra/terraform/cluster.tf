@@ -138,8 +138,16 @@ resource "aws_eks_node_group" "this" {
     max_unavailable = 1
   }
 
-  # A node is ready when it has a network.
-  depends_on = [aws_eks_addon.before_nodes, aws_iam_role_policy_attachment.node]
+  # A node is ready when it has a network. The ways to the internet come first too, and so go last: without them nodes
+  # fetch no image and, on the way down, detach no disk and give no network interface back.
+  depends_on = [
+    aws_eks_addon.before_nodes,
+    aws_iam_role_policy_attachment.node,
+    aws_route.private_to_internet,
+    aws_route.public_to_internet,
+    aws_route_table_association.private,
+    aws_route_table_association.public,
+  ]
 }
 
 resource "aws_launch_template" "node" {

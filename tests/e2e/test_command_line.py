@@ -321,7 +321,7 @@ async def test_a_kit_holds_nothing_of_its_target_s_secrets(make_kit: MakeKit, en
 
 
 async def test_a_redrive_tells_what_it_would_do(ready_file: Path, environment: Environment) -> None:
-    """Nothing is posted or deleted by a dry run, which also sees what other tests have lost."""
+    """The command finds the stack's queue and table; it sees what other tests have lost, all of it too young."""
     code, lines, err = await run("redrive", "--ready-file", ready_file, "--dry-run", "--min-age", "100000")
 
     assert (code in (0, 1), err) == (True, "")

@@ -282,6 +282,9 @@ def test_only_the_load_balancer_and_prometheus_get_in(manifests: list[Document])
     assert prometheus["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
     assert prometheus["podSelector"]["matchLabels"] == {LABEL: "prometheus"}
     names, https = policy["egress"]
+    [dns] = names["to"]
+    assert dns["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "kube-system"}
+    assert dns["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}  # CoreDNS's, for history's sake
     assert {(port["protocol"], port["port"]) for port in names["ports"]} == {("UDP", 53), ("TCP", 53)}
     assert https["ports"] == [{"port": 443, "protocol": "TCP"}]
     assert https["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]
@@ -352,6 +355,13 @@ def test_times_fit_the_receivers(manifests: list[Document]) -> None:
     assert _pod(manifests)["terminationGracePeriodSeconds"] > sleep + FAREWELL_SECONDS
 
 
+def test_a_full_queue_takes_a_pod_out_and_restarts_none(manifests: list[Document]) -> None:
+    """Readiness asks whether there is room, liveness only whether it lives."""
+    paths = {name: there["httpGet"]["path"] for name, there in _container(manifests).items() if name.endswith("Probe")}
+
+    assert paths == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+
+
 def test_a_rollout_and_a_drained_node_leave_pods_that_serve(manifests: list[Document]) -> None:
     """Two pods at least, in zones of their own, and never fewer than were asked for during a rollout."""
     deployment = _the(manifests, "Deployment")["spec"]
@@ -361,13 +371,16 @@ def test_a_rollout_and_a_drained_node_leave_pods_that_serve(manifests: list[Docu
     assert deployment.get("replicas", scaler["minReplicas"]) == scaler["minReplicas"] == 2
     assert scaler["maxReplicas"] > scaler["minReplicas"] > budget["maxUnavailable"]
     assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
-    assert {there["topologyKey"] for there in _pod(manifests)["topologySpreadConstraints"]} == {
-        "topology.kubernetes.io/zone",
-        "kubernetes.io/hostname",
+    spread = {
+        there["topologyKey"]: there["whenUnsatisfiable"] for there in _pod(manifests)["topologySpreadConstraints"]
     }
+    assert spread == {"topology.kubernetes.io/zone": "DoNotSchedule", "kubernetes.io/hostname": "ScheduleAnyway"}
     labels = _the(manifests, "Namespace")["metadata"]["labels"]
     assert labels["elbv2.k8s.aws/pod-readiness-gate-inject"] == "enabled"
-    assert _container(manifests)["resources"]["requests"].keys() == {"cpu", "memory"}  # the autoscaler's measure
+    [measure] = scaler["metrics"]
+    assert measure["resource"]["name"] == "cpu"
+    assert measure["resource"]["target"]["averageUtilization"] <= 100  # of what is requested
+    assert _container(manifests)["resources"]["requests"].keys() == {"cpu", "memory"}
 
 
 def test_pods_meet_the_restricted_standard(manifests: list[Document]) -> None:
@@ -398,6 +411,10 @@ def test_the_pod_has_its_role_of_aws_and_no_token_of_kubernetes(manifests: list[
     arn = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
 
     assert re.fullmatch(r"arn:aws:iam::\d{12}:role/[\w-]+", arn)
+    assert account["metadata"]["annotations"] == {
+        "eks.amazonaws.com/role-arn": arn,
+        "eks.amazonaws.com/sts-regional-endpoints": "true",
+    }
     assert account["automountServiceAccountToken"] is False
     assert _pod(manifests)["automountServiceAccountToken"] is False
     assert _pod(manifests)["serviceAccountName"] == account["metadata"]["name"]

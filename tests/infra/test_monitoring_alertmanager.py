@@ -123,8 +123,11 @@ def _keys(value: Any) -> Iterator[str]:
             yield from _keys(each)
 
 
-def test_a_real_alertmanager_tells_who_should_know_and_mutes_the_rest(alertmanager: str, tmp_path: Path) -> None:
-    """Critical and warning arrive at their receivers with their tokens; what ReceiverDown explains does not."""
+@pytest.mark.parametrize("cause", ["ReceiverDown", "ReceiverErrors"])
+def test_a_real_alertmanager_tells_who_should_know_and_mutes_the_rest(
+    alertmanager: str, tmp_path: Path, cause: str
+) -> None:
+    """Critical and warning arrive at their receivers with their tokens; what the cause explains does not."""
     with _inbox() as (port, arrived):
         config = json.loads(json.dumps(CONFIG))
         for receiver in config["receivers"]:
@@ -136,15 +139,15 @@ def test_a_real_alertmanager_tells_who_should_know_and_mutes_the_rest(alertmanag
         for route in (config["route"], *config["route"]["routes"]):
             route["group_wait"] = "200ms"  # instead of ten and thirty seconds
         with _running(alertmanager, _config_at(tmp_path, config), tmp_path) as url:
-            _post(f"{url}/api/v2/alerts", [_alert("ReceiverDown"), _alert("NoReadings")])
+            _post(f"{url}/api/v2/alerts", [_alert(cause), _alert("NoReadings")])
             first = arrived.get(timeout=PATIENCE)
             _post(f"{url}/api/v2/alerts", [_alert("DeadLetters")])
             second = arrived.get(timeout=PATIENCE)
             muted = {each["labels"]["alertname"]: each["status"]["state"] for each in _get(f"{url}/api/v2/alerts")}
 
-    assert first == ("/critical", "Bearer token-of-critical", ["ReceiverDown"])
+    assert first == ("/critical", "Bearer token-of-critical", [cause])
     assert second == ("/warning", "Bearer token-of-warning", ["DeadLetters"])
-    assert muted == {"ReceiverDown": "active", "NoReadings": "suppressed", "DeadLetters": "active"}
+    assert muted == {cause: "active", "NoReadings": "suppressed", "DeadLetters": "active"}
 
 
 def _alert(name: str) -> dict[str, Any]:

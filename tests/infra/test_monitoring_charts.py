@@ -27,6 +27,7 @@ EXPORTER_SETTINGS: Final = {  # of cloudwatch_exporter's README
     "aws_dimensions",
     "aws_dimension_select_regex",
     "aws_statistics",
+    "set_timestamp",
 }
 
 
@@ -83,9 +84,11 @@ def test_the_exporters_configuration_is_one() -> None:
 
     assert "{{" not in filled
     assert config["region"] == "us-east-2"
-    assert config["set_timestamp"] is False  # else a sample is stale to Prometheus when it comes
     for metric in config["metrics"]:
         assert set(metric) <= EXPORTER_SETTINGS
+        # The exporter repeats the newest figure of its range: a sum must come with its own time, or is counted again.
+        has_own_time = metric.get("set_timestamp", config["set_timestamp"])
+        assert has_own_time is (metric["aws_statistics"] == ["Sum"])
         assert set(metric["aws_statistics"]) <= {"Sum", "Maximum"}
         assert set(metric.get("aws_dimension_select_regex", {})) <= set(metric["aws_dimensions"])
     names = [(metric["aws_namespace"], metric["aws_metric_name"]) for metric in config["metrics"]]

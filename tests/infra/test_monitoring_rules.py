@@ -67,6 +67,8 @@ BROKEN: Final = [
     ("ReadingsLost", "ReadingsLost", "expr", "> 0", ">= 0"),
     ("ReadingsLost", "ReadingsLost", "expr", "> 0", "> 2"),
     ("ReadingsLost", "ReadingsLost", "expr", "failure", "success"),
+    ("ReadingsLost", "ReadingsLost", "expr", "[10m]", "[5m]"),
+    ("ReadingsLost", "ReadingsLost", "expr", "[10m]", "[1h]"),
     ("CloudWatchUnreadable", "CloudWatchUnreadable", "expr", "or absent", "and absent"),
     ("CloudWatchUnreadable", "CloudWatchUnreadable", "for", "15m", "5m"),
 ]

@@ -22,7 +22,7 @@ def per_second(metric: str, labels: str, by: str) -> str:
 
 
 def in_range(metric: str, labels: str) -> str:
-    """Return about how many there were in the time shown: one sample per minute, each the sum of a minute."""
+    """Return how many there were in the time shown: one sample per minute with any, each the sum of that minute."""
     return f"sum(sum_over_time({metric}{{{labels}}}[$__range]))"
 
 
@@ -147,7 +147,7 @@ def make() -> Dashboard:
         [
             graph(
                 "From device to row",
-                f"Matched, posted with success, written: the same when all is well. The first is late. {LATE}",
+                f"Matched, posted with success, written: the same when all is well. The first comes late. {LATE}",
                 (f"sum(aws_iot_topic_match_sum{{{RULE}}}) / 60", "matched by the rule"),
                 (
                     f'sum(rate(receiver_requests_total{{{OURS}, outcome="stored"}}[$__rate_interval]))',

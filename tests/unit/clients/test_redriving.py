@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import socket
 import ssl
 import threading
 import time
@@ -27,7 +28,7 @@ from harness.clients.undelivered import LostMessage
 from harness.errors import TargetUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 QUEUE = "https://sqs.test/dead"
 URL = "https://receiver.test/ingest"
@@ -109,6 +110,13 @@ class World:
 
     # --- boto3's clients
 
+    def get_queue_attributes(self, **parameters: Any) -> dict[str, Any]:
+        """Count what is hidden."""
+        (name,) = parameters["AttributeNames"]
+        assert name == "ApproximateNumberOfMessagesNotVisible"
+        with self._lock:
+            return {"Attributes": {name: str(len(self.hidden & set(self.letters)))}}
+
     def receive_message(self, **parameters: Any) -> dict[str, Any]:
         """Hand out what is not hidden."""
         self._answer("receive")
@@ -185,10 +193,10 @@ class World:
         """Take a reading as the receiver does: the same key for the same id and time."""
         with self._lock:
             self.posted.append(request)
-        if (answer := self.on_post(request)) is not None:
-            return answer
-        self.take(request)
-        return httpx.Response(200)
+        if (answer := self.on_post(request)) is None:
+            self.take(request)
+            answer = httpx.Response(200)
+        return httpx.Response(answer.status_code, stream=answer.stream)  # not read yet
 
     def take(self, request: httpx.Request) -> None:
         """Store what a request brings."""
@@ -455,6 +463,141 @@ def test_of_a_batch_only_what_is_missing_is_posted(world: World, make_redriver: 
     assert [each.headers["x-client-id"] for each in world.posted] == ["dev-1", "dev-3", "dev-3"]
 
 
+def batch_of(*names: str, **payloads: bytes) -> list[dict[str, Any]]:
+    """Describe the messages of a batch, one of each device, as error documents do; some with another payload."""
+    made = {name: json.dumps({"deviceId": name, "temp": 1}).encode() for name in names} | payloads
+    return [
+        {
+            "cloudwatchTraceId": f"t-{name}",
+            "clientId": name,
+            "base64OriginalPayload": b64encode(payload).decode(),
+        }
+        for name, payload in made.items()
+    ]
+
+
+@pytest.mark.parametrize("spoilt", [b"hello", b'{"deviceId": "one", "temp": "hot"}'])
+def test_one_message_of_a_batch_that_is_no_good_does_not_keep_the_others(
+    spoilt: bytes, world: World, make_redriver: Callable[..., Redriver]
+) -> None:
+    """The receiver refused the whole batch for it: the others get their rows, and the letter stays."""
+    world.rules["telemetry"]["sql"] = "SELECT *, traceid() AS message_id, timestamp() AS received_at FROM 'a'"
+    world.lose(payloadsWithMetadata=batch_of("one", "two", "three", one=spoilt))
+    world.on_post = lambda request: httpx.Response(422) if request.content == spoilt else None
+
+    would = make_redriver(is_dry=True).run()
+    first = make_redriver().run()
+    second = make_redriver().run()
+
+    assert would.redriven == 1
+    assert world.stored_ids == ["t-three", "t-two"]
+    assert list(world.letters) == ["letter-1"]
+    for outcome in (first, second):
+        assert set(outcome.left) <= {"no reading of a device", "answered 422"}
+        assert (outcome.left.total(), outcome.can_go_on) == (1, False)
+
+
+def test_a_letter_of_an_empty_batch_is_not_taken_for_stored(
+    world: World, make_redriver: Callable[..., Redriver]
+) -> None:
+    """Nobody's rule writes one, so somebody should see it."""
+    world.lose(payloadsWithMetadata=[])
+
+    outcome = make_redriver().run()
+
+    assert outcome.left == {"no reading of a device": 1}
+    assert list(world.letters) == ["letter-1"]
+
+
+def test_letters_that_make_no_http_keep_nobody_from_going_on(
+    world: World, make_redriver: Callable[..., Redriver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client id may hold a line's end: it gets into no header, and does not count as a receiver that is silent."""
+    monkeypatch.setattr(redriving, "AT_ONCE", 1)  # so that all of these come before the good one
+    for _ in range(IN_VAIN):
+        world.lose(clientId="dev-1\r\nX-Iot-Secret: other")
+    good = world.lose()
+
+    def refuse(request: httpx.Request) -> None:
+        if any(b"\n" in value for _, value in request.headers.raw):
+            raise httpx.LocalProtocolError("Illegal header value", request=request)
+
+    world.on_post = refuse
+    outcome = make_redriver().run()
+
+    assert outcome.left == {"what its rule would send is no HTTP": IN_VAIN}
+    assert (outcome.can_go_on, world.stored_ids) == (False, [good])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"])
+def test_httpx_lets_no_line_s_end_into_a_header(end: str) -> None:
+    """What the doubles above play is what it does, and nothing of the request is sent."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, httpx.Client(trust_env=False) as http:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        with pytest.raises(httpx.LocalProtocolError):
+            http.post(url, headers=[(b"X-Client-Id", f"a{end}b".encode())])
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.recv(1) == b""
+
+
+def test_a_letter_that_the_queue_hands_out_twice_at_once_is_one(
+    world: World, make_redriver: Callable[..., Redriver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Queues of SQS may deliver twice, in one answer as well."""
+    lost = world.lose()
+    once = world.receive_message
+
+    def twice(**parameters: Any) -> dict[str, Any]:
+        answer = once(**parameters)
+        return {**answer, "Messages": 2 * answer["Messages"]} if "Messages" in answer else answer
+
+    monkeypatch.setattr(world, "receive_message", twice)
+
+    assert str(make_redriver().run()) == "redriven 1, already stored 0, left 0"
+    assert world.stored_ids == [lost]
+
+
+def test_a_run_ends_where_letters_come_back_faster_than_it_gets_through_them(
+    world: World, make_redriver: Callable[..., Redriver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is held came again and nothing new: it has seen all, and the queue will never seem empty."""
+    for _ in range(25):
+        world.lose(ruleName="gone")
+    once, calls = world.receive_message, itertools.count()
+
+    def turning(**parameters: Any) -> dict[str, Any]:
+        assert next(calls) < 100, "it goes round and round"
+        answer = once(**parameters)
+        for its_id in [each["MessageId"] for each in answer.get("Messages", [])]:
+            world.letters[its_id] = world.letters.pop(its_id)  # to the end
+        if len(world.hidden) == 25:
+            world.show_again()
+        return answer
+
+    monkeypatch.setattr(world, "receive_message", turning)
+
+    outcome = make_redriver().run()
+
+    assert (outcome.left.total(), outcome.can_go_on) == (25, True)
+    assert world.hidden == set()
+
+
+def test_letters_that_a_killed_run_still_hides_are_told(world: World, make_redriver: Callable[..., Redriver]) -> None:
+    """The queue seems empty, and is not: another run, later, will do better."""
+    lost = world.lose()
+    world.hidden.add("letter-1")
+
+    first = make_redriver().run()
+    world.show_again()
+    second = make_redriver().run()
+
+    assert str(first) == "redriven 0, already stored 0, left 0; held back by another run, or by one that was killed: 1"
+    assert first.can_go_on
+    assert (str(second), second.can_go_on) == ("redriven 1, already stored 0, left 0", False)
+    assert world.stored_ids == [lost]
+
+
 @pytest.mark.parametrize(
     ("status", "can_go_on"),
     [(503, True), (500, True), (429, True), (403, True), (404, True), (301, True), (422, False), (413, False)],
@@ -605,6 +748,26 @@ def test_a_receiver_that_never_answers_is_not_waited_for_again_and_again(
     assert make_redriver().run().redriven == ROUND
 
 
+def test_an_answer_without_an_end_is_not_waited_for(world: World, make_redriver: Callable[..., Redriver]) -> None:
+    """Its status is known; what comes behind it is cut off."""
+    lost = world.lose()
+    pieces: list[int] = []
+
+    def endless() -> Iterator[bytes]:
+        for number in range(1000):
+            pieces.append(number)
+            yield b"x"
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        world.take(request)
+        return httpx.Response(200, content=endless())
+
+    world.on_post = answer
+
+    assert (make_redriver().run().redriven, world.stored_ids) == (1, [lost])
+    assert len(pieces) < 10
+
+
 def test_an_answer_now_and_then_is_enough_to_go_on(
     world: World, make_redriver: Callable[..., Redriver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -702,7 +865,13 @@ def test_the_calls_are_those_that_aws_takes(world: World) -> None:
     keys = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
     sqs, dynamodb = boto3.client("sqs", **keys), boto3.client("dynamodb", **keys)
     message = {"MessageId": "1", "ReceiptHandle": "h", "Body": "b", "Attributes": {"SentTimestamp": "1000"}}
+    hidden = "ApproximateNumberOfMessagesNotVisible"
     with Stubber(sqs) as queue, Stubber(dynamodb) as table:
+        queue.add_response(
+            "get_queue_attributes",
+            {"Attributes": {hidden: "3"}},
+            {"QueueUrl": QUEUE, "AttributeNames": [hidden]},
+        )
         queue.add_response(
             "receive_message",
             {"Messages": [message, {**message, "MessageId": "2"}]},
@@ -723,12 +892,13 @@ def test_the_calls_are_those_that_aws_takes(world: World) -> None:
             {"QueueUrl": QUEUE, "Entries": [{"Id": "0", "ReceiptHandle": "h", "VisibilityTimeout": 0}]},
         )
         box = LetterBox(sqs, QUEUE)
+        assert box.count_hidden() == 3
         first, _ = box.receive(2)
         assert box.delete([first]) == {}
         box.give_back()
         (look,) = make_looks([(LostMessage(device_id="a", trace_id="t", client_id="a", payload=b"{}"), first.sent_at)])
         item = {"received_at": {"S": "1970-01-01T00:00:00.998Z#t"}, "message_id": {"S": "t"}}
         odd = [{"received_at": {"S": at}, "message_id": {"S": "t"}} for at in ("yesterday", "1970-01-01T00:00:00#t")]
-        table.add_response("query", {"Items": [item, *odd]}, None)
+        table.add_response("query", {"Items": [item, *odd, {"received_at": {"S": "not the receiver's"}}]}, None)
         assert StoredRows(dynamodb, "readings").find(look) == {("998", "t"), ("", "t")}
         queue.assert_no_pending_responses()

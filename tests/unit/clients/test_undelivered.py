@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import b64encode
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.clients.undelivered import LeftAlone, Posting, UndeliveredLetter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PAYLOAD = b'{"deviceId": "dev-1", "temp": 21.50, "ts": "2026-11-21T20:01:02Z"}'
 URL = "https://receiver.test/ingest"
@@ -49,6 +52,11 @@ def rule(*, sql: str = "SELECT * FROM 'things/telemetry'", url: str = URL, **hea
 def parse(**members: Any) -> UndeliveredLetter:
     """Read an error document with something changed."""
     return UndeliveredLetter.parse(json.dumps(document(**members)))
+
+
+def deeper(do: Callable[[], bool], calls: int = 20) -> bool:
+    """Do something with so many calls more below it."""
+    return do() if not calls else deeper(do, calls - 1)
 
 
 def test_a_letter_is_posted_as_its_rule_would_post_it() -> None:
@@ -136,6 +144,21 @@ def test_a_message_without_an_id_is_known_by_time_and_bytes(body: bytes) -> None
     assert headers[b"X-Client-Id"] == b"n/a"
 
 
+def test_a_message_of_any_depth_without_an_id_can_be_looked_for() -> None:
+    """What can just be read may be too deep to be written anew: then no receiver took it either, and no run ends."""
+    made = 0
+    for depth in range(100, 1100):
+        payload = b'{"deviceId":"dev-1","a":%s%s}' % (b"[" * depth, b"]" * depth)
+        try:
+            (message,) = parse(**element(payload, clientId="n/a")).messages
+        except LeftAlone:
+            break
+        assert not deeper(lambda message=message: message.is_among({("5", "other")}))
+        made += 1
+    assert made > 100
+    assert depth < 1099, "the deepest that can be read is among them"
+
+
 def test_a_message_over_https_may_have_its_trace_id_after_all() -> None:
     """What AWS puts there is not documented."""
     (message,) = parse(clientId="n/a").messages
@@ -167,6 +190,9 @@ def test_the_letter_of_one_of_several_http_actions_goes_where_that_one_posts() -
         (json.dumps(document(ruleName=None)), "no error document of a rule"),
         (json.dumps(document(ruleName=1)), "no error document of a rule"),
         (json.dumps(document(clientId=1)), "no error document of a rule"),
+        (json.dumps(document(clientId="\ud800")), "no error document of a rule"),
+        (json.dumps(document(cloudwatchTraceId="\ud800")), "no error document of a rule"),
+        (json.dumps(document(ruleName="\ud800")), "no error document of a rule"),
         (json.dumps(document(base64OriginalPayload="ä")), "no error document of a rule"),
         (json.dumps(document(payloadsWithMetadata={"a": 1})), "no error document of a rule"),
         (json.dumps(document(**element(b"\xff"))), "no reading of a device"),

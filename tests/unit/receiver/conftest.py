@@ -63,6 +63,7 @@ class ListStore:
         gate: open unless a test closes it; a request waits for it.
         arrived: counts requests.
         is_full: as a store says it.
+        arrived_at: what was said of the last request.
     """
 
     puts: list[list[Row]] = field(default_factory=list)
@@ -70,6 +71,7 @@ class ListStore:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     is_full: bool = False
+    arrived_at: float | None = None
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -79,8 +81,9 @@ class ListStore:
         """All rows, in order."""
         return [row for rows in self.puts for row in rows]
 
-    async def put(self, rows: Sequence[Row]) -> None:
+    async def put(self, rows: Sequence[Row], *, arrived_at: float | None = None) -> None:
         """Keep rows."""
+        self.arrived_at = arrived_at
         self.arrived.release()
         await self.gate.wait()
         if self.error is not None:

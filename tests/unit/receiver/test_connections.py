@@ -15,7 +15,7 @@ pytest.importorskip("httptools", reason="without it there is nothing to bound bu
 
 from receiver import connections as connections_module
 from receiver.app import make_app
-from receiver.connections import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS, BoundedProtocol
+from receiver.connections import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS, MAX_PENDING_REQUESTS, BoundedProtocol
 from receiver.listening import bind
 from receiver.server import KEEP_ALIVE_SECONDS, Server, close_slow
 
@@ -170,6 +170,71 @@ async def test_no_answer_that_is_due_is_cut_off(running: Running) -> None:
     await connection.send(b"12345")
     assert (await connection.answer()).startswith(b"HTTP/1.1 422")
     connection.writer.close()
+
+
+async def test_an_answer_that_nobody_reads_is_given_up(running: Running) -> None:
+    """Else whoever asks and does not read holds a connection for ever; one who reads again in time is answered."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as raw:
+        raw.setblocking(False)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await loop.sock_connect(raw, ("127.0.0.1", running.port))
+        await until(lambda: bool(running.server.server_state.connections))
+        (made,) = running.server.server_state.connections
+        made.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+        async def ask_until_nothing_leaves() -> None:
+            while not made.flow.write_paused or made.cycle.response_complete:
+                made.bytes_read = 0
+                await loop.sock_sendall(raw, WHOLE.replace(b"/livez", b"/metrics"))
+                await until(lambda: made.bytes_read and (made.cycle.response_complete or made.flow.write_paused))
+
+        async def read_until_all_has_left() -> None:
+            while made.flow.write_paused:
+                await loop.sock_recv(raw, 65_536)
+
+        await ask_until_nothing_leaves()
+        running.pass_seconds(IDLE_SECONDS - 1)
+        assert running.is_open()
+        await read_until_all_has_left()
+        await ask_until_nothing_leaves()
+        running.pass_seconds(IDLE_SECONDS - 1)
+        assert running.is_open()
+        running.pass_seconds(2)
+        assert not running.is_open()
+
+
+async def test_requests_that_wait_for_others_are_bounded(running: Running) -> None:
+    """As many as may wait are all answered; with one more nobody reads on, however many follow."""
+    modest = await running.connect()
+    await modest.send(WHOLE * (1 + MAX_PENDING_REQUESTS))
+    for _ in range(1 + MAX_PENDING_REQUESTS):
+        assert (await modest.answer()).startswith(b"HTTP/1.1 200")
+        await modest.reader.readexactly(len(b'{"live":true}'))
+    modest.writer.close()
+    await until(lambda: not running.server.server_state.connections)
+
+    greedy = await running.connect()
+    await greedy.send(WHOLE * 2000 + WHOLE.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+    answers = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := await greedy.reader.read(65_536):
+            answers += piece
+    assert answers.count(b"HTTP/1.1") <= 1 + MAX_PENDING_REQUESTS
+    greedy.writer.close()
+
+
+async def test_no_answer_is_taken_for_another(running: Running) -> None:
+    """What follows a request and is none is refused with nothing, as long as that one waits for its own answer."""
+    connection = await running.connect()
+    await connection.send(WHOLE + b"no request\r\n\r\n")
+    assert await connection.reader.read() == b""
+    connection.writer.close()
+
+    alone = await running.connect()
+    await alone.send(b"no request\r\n\r\n")
+    assert (await alone.answer()).startswith(b"HTTP/1.1 400")
+    alone.writer.close()
 
 
 async def test_connections_are_bounded_in_number(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

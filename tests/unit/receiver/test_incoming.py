@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 from receiver import incoming
 from receiver.incoming import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import pytest
 
@@ -89,17 +91,25 @@ async def test_a_body_in_pieces_is_one_body(service: Service) -> None:
 
 async def call(service: Service, events: list[dict[str, Any]], *, path: str = "/ingest") -> list[dict[str, Any]]:
     """Call the application as a server does, with what its client sends; waits for ever after the last event."""
-    sent: list[dict[str, Any]] = []
     coming = iter(events)
 
     async def receive() -> dict[str, Any]:
         event = next(coming, None)
         return event if event is not None else await asyncio.Event().wait() and {}
 
+    return await serve(service, receive, path=path)
+
+
+async def serve(
+    service: Service, receive: Callable[[], Awaitable[dict[str, Any]]], *, path: str = "/ingest"
+) -> list[dict[str, Any]]:
+    """Call the application with whatever `receive` gives."""
+    sent: list[dict[str, Any]] = []
+
     async def send(message: Any) -> None:
         sent.append(dict(message))
 
-    headers = [(b"x-iot-secret", SECRET.encode()), (b"content-length", b"100")]
+    headers = [(b"x-iot-secret", SECRET.encode()), (b"content-length", b"100"), (b"x-client-id", b"n/a")]
     scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
     await service.app(scope, receive, send)
     return sent
@@ -112,6 +122,49 @@ async def test_a_client_that_leaves_is_counted(service: Service) -> None:
 
     assert await service.metric("receiver_requests_total", outcome="abandoned") == 1
     assert service.store.rows == []
+
+
+async def test_the_time_of_a_request_begins_with_its_headers(service: Service) -> None:
+    """However long its body takes: a rule that waits for the answer has begun to wait by then."""
+    began = time.monotonic()
+    last_came: list[float] = []
+
+    async def receive() -> dict[str, Any]:
+        last_came.append(time.monotonic())
+        return {"type": "http.request", "body": b'{"deviceId":"n","temp":1}', "more_body": False}
+
+    await serve(service, receive)
+
+    assert service.store.arrived_at is not None
+    assert began <= service.store.arrived_at <= last_came[0]
+    assert len(service.store.rows) == 1
+
+
+async def test_a_body_is_not_kept_while_its_row_waits(service: Service) -> None:
+    """As many wait as may, and what a row does not hold would be the most of it."""
+    padding = MAX_BODY_BYTES - 100
+
+    async def receive() -> dict[str, Any]:
+        body = b'{"deviceId":"n","temp":1,"other":"%s"}' % (b"x" * padding)
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def wait() -> asyncio.Task[Any]:
+        task = asyncio.create_task(serve(service, receive))
+        await service.store.arrived.acquire()
+        return task
+
+    await (await wait())
+    service.store.gate.clear()
+    tracemalloc.start()
+    waiting = [await wait() for _ in range(10)]
+    taken, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    service.store.gate.set()
+    await asyncio.gather(*waiting)
+
+    assert most > padding
+    assert taken < padding
+    assert len(service.store.rows) == 11
 
 
 async def test_a_client_that_dawdles_is_left(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

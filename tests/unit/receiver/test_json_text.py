@@ -57,12 +57,21 @@ def read_all(body: bytes) -> list[tuple[Any, bytes]]:
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 20_000, "nested too deeply"),
         (b'{"deviceId":"d","temp":1,"x":1e99999999999999999999}', "beyond every range"),
+        (b'{"deviceId":"d","temp":1,"x":[1e999]}', "beyond every range"),
+        (b'{"deviceId":"d","temp":1,"x":-1e309}', "beyond every range"),
+        (b'{"deviceId":"d","temp":1,"x":1' + b"0" * 309 + b"}", "beyond every range"),
     ],
 )
 def test_a_body_that_is_no_object_is_refused(text: bytes, because: str) -> None:
     """Bombs included: an answer, never a crash."""
     with pytest.raises(InvalidMessage, match=because):
         parse_object(text)
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1e308", "1e-999", "0e999", "9" * 309])
+def test_a_number_within_the_range_is_left_alone(number: str) -> None:
+    """The twin of those beyond it; zero has no range."""
+    assert parse_object(b'{"x":%s}' % number.encode()) == {"x": Decimal(number)}
 
 
 @pytest.mark.parametrize(

@@ -121,12 +121,13 @@ def test_a_number_is_kept_to_its_last_digit(text: str, stored: str) -> None:
     [
         ("1e126", "must lie between"),
         ("-1e126", "must lie between"),
-        ("1e999", "must lie between"),
+        ("1e999", "beyond every range"),
         ("1" + "0" * 126, "must lie between"),
         ("1e-131", "must lie between"),
         ("9" * 39, "at most 38 significant digits"),
         ("1." + "0" * 37 + "1", "at most 38 significant digits"),
-        ("9" * 100_000, "at most 38 significant digits"),
+        ("0." + "9" * 100_000, "at most 38 significant digits"),
+        ("9" * 100_000, "beyond every range"),
     ],
 )
 def test_a_number_that_dynamodb_cannot_hold_is_refused(text: str, because: str) -> None:
@@ -233,9 +234,9 @@ def test_an_element_without_a_stamp_gets_one() -> None:
         "-1",
         "0.5",
         "1e-999999999",
-        "1e999999999",
+        "1e300",
         "253402300800000",
-        "9" * 100_000,
+        "9" * 300,
         "1." + "0" * 100_000 + "1",
     ],
 )

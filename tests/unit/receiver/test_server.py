@@ -32,7 +32,7 @@ class SlowStore:
 
     is_full = False
 
-    async def put(self, _: object) -> None:
+    async def put(self, _: object, *, arrived_at: float | None = None) -> None:  # noqa: ARG002 - as a store has it
         """Wait."""
         self.arrived.set()
         await self.gate.wait()

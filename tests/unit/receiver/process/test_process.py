@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -302,6 +303,7 @@ def test_leaving_takes_what_was_kept_along(tmp_path: Path, monkeypatch: pytest.M
 def test_main_says_why_it_cannot_run(capsys: pytest.CaptureFixture[str]) -> None:
     """Without an environment."""
     assert main([]) == 2
+    assert gc.isenabled()
     assert capsys.readouterr().err.startswith("receiver: TABLE_NAME is not set")
 
 

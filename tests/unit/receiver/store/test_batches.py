@@ -65,10 +65,10 @@ class Bench:
     def __post_init__(self) -> None:
         self.batches = Batches(self.limits, random=lambda: self.random)
 
-    def put(self, *wanted: Row) -> Request:
-        """Put rows as one request."""
-        request = Request(list(wanted), self.now + self.limits.budget)
-        request.duplicates = self.batches.add(wanted, self.now, request.take)
+    def put(self, *wanted: Row, late: float = 0.0) -> Request:
+        """Put rows as one request, which came so many seconds ago."""
+        request = Request(list(wanted), self.now - late + self.limits.budget)
+        request.duplicates = self.batches.add(wanted, self.now, request.take, arrived_at=self.now - late)
         return request
 
     def turn(self) -> list[list[str]]:
@@ -403,6 +403,26 @@ def test_a_request_is_answered_in_time_whatever_its_call_does(bench: Bench) -> N
     assert (sent.answer, waits.answer) == ("unavailable TookTooLong", "busy WaitedTooLong")
 
 
+def test_a_request_whose_body_came_late_has_less_time(bench: Bench) -> None:
+    """Its rule waits since the headers; whoever waits for the same row and came with all at once has more."""
+    bench.put(*rows(25, "x"))
+    bench.put(*rows(25, "y"))
+    bench.turn()
+    prompt = bench.put(row("kept"))
+    slow = bench.put(row("kept"), row("gone"), late=1.0)
+    assert bench.batches.next_at() == slow.deadline < prompt.deadline
+    bench.go_to(slow.deadline)
+    assert (slow.answer, prompt.answer) == ("busy WaitedTooLong", None)
+    bench.end()
+    assert bench.turn() == [["kept"]]
+    bench.end(call=-1)
+    assert prompt.answer == "stored"
+
+    with pytest.raises(WriteFailed, match="busy: WaitedTooLong"):
+        bench.put(row("late"), late=2.8)
+    assert bench.batches.rows == 25
+
+
 def test_a_row_whose_time_is_up_is_not_written(bench: Bench) -> None:
     """Nor counted any more; one that somebody else waits for still is."""
     bench.put(*rows(25, "x"))
@@ -550,12 +570,12 @@ class Courses(RuleBasedStateMachine):
         """Choose how tries are spread."""
         self.bench.random = random
 
-    @rule(wanted=st.one_of(st.lists(ROWS, min_size=1, max_size=6), MANY))
-    def put(self, wanted: list[Row]) -> None:
-        """A request comes, and is refused only when there is no room."""
+    @rule(wanted=st.one_of(st.lists(ROWS, min_size=1, max_size=6), MANY), late=st.sampled_from([0.0, 0.0, 1.0, 2.7]))
+    def put(self, wanted: list[Row], late: float) -> None:
+        """A request comes, some time after its headers, and is refused only when there is no room."""
         is_room = self.bench.batches.rows + len(wanted) <= 120
         try:
-            self.requests.append((self.bench.put(*wanted), len(self.written)))
+            self.requests.append((self.bench.put(*wanted, late=late), len(self.written)))
         except WriteFailed:
             assert not is_room
         else:
