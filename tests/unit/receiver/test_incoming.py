@@ -163,7 +163,7 @@ async def test_a_body_is_not_kept_while_its_row_waits(service: Service) -> None:
     await asyncio.gather(*waiting)
 
     assert most > padding
-    assert taken < padding
+    assert taken < len(waiting) * padding / 2
     assert len(service.store.rows) == 11
 
 
