@@ -168,6 +168,8 @@ class LinkServer(asyncio.Protocol):
             "retained": len(broker.retained),
             "registry_version": self._hub.snapshot.version,
             "trace_seq": self._hub.trace.last_seq,
+            "held_messages": self._hub.rules.held_messages,
+            "throttled_messages": self._hub.rules.throttled_messages,
             "faults": [],
             **self._ports,
         }

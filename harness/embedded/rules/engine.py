@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from harness.iot.rules import CompiledRule, RuleMessage
     from harness.mqtt.events import Published
 
-MAX_HELD_MESSAGES: Final = 10_000
-"""Most messages that wait for their rules or whose actions have not ended."""
+MAX_HELD_MESSAGES: Final = 50_000
+"""Most messages that wait for their rules or whose actions have not ended, half a minute of the most it takes."""
 
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 """Most bytes of these messages; and, apart from that, of the requests made of them."""
@@ -113,6 +113,7 @@ class RuleEngine:
         self._job_bytes = 0
         self.held_messages = 0
         self.held_bytes = 0
+        self.throttled_messages = 0
 
     # -- rules -------------------------------------------------------------------------------------------------------
 
@@ -214,6 +215,7 @@ class RuleEngine:
         if self.held_messages >= MAX_HELD_MESSAGES or self.held_bytes + held.held_bytes > MAX_HELD_BYTES:
             because = f"{self.held_messages} messages of {self.held_bytes} bytes wait for their actions, the limit"
             subject = _subject(held.event)
+            self.throttled_messages += 1
             for rule in held.rules:
                 self._record(RuleOutcome(subject=subject, rule=rule.name, outcome="throttled", because=because))
             return

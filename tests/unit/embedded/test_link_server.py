@@ -33,6 +33,7 @@ def test_the_broker_tells_its_status(broker: Any) -> None:
 
     assert {name: status[name] for name in broker.ports} == broker.ports
     assert {"connections", "sessions", "retained", "registry_version", "trace_seq", "faults"} <= set(status)
+    assert (status["held_messages"], status["throttled_messages"]) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,7 @@ async def test_what_waits_is_bounded_and_what_is_not_taken_is_told(
         (message_id, name) for message_id in refused for name in ("one", "two")
     ]
     assert "the limit" in throttled[0]["detail"]["because"]
+    assert engine.engine.throttled_messages == len({made["message_id"] for made in throttled}) >= 3
     engine.poster.gate.set()
     await until(lambda: not engine.engine.held_messages)
     engine.offer(payload=payload)
