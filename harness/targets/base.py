@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 class Capability(StrEnum):
     """What a test may need of a target; a test that needs more than a target has is skipped as not proven."""
 
+    GUESTS = "GUESTS"
+    """An identity pool gives guests credentials, and these connect them over WebSocket."""
+    DEVICES = "DEVICES"
+    """A registered certificate connects a device over mutual TLS."""
+    OPERATOR = "OPERATOR"
+    """What the AWS API publishes reaches who is subscribed."""
+    AUTHENTICATION = "AUTHENTICATION"
+    """Who has no valid signature or no registered certificate is refused."""
     POLICY = "POLICY"
     """Policies decide who may do what, as on AWS."""
     TRACE = "TRACE"
@@ -68,6 +76,12 @@ class Environment:
         admin_token: its bearer token; never printed.
         stack_outputs: None when no stack was deployed; see `outputs`.
         ready: the ready file's content where the target has one, to be handed to other processes.
+        is_shared: the account outlives the run, so that whatever the run makes has to be taken away again, Cognito
+            identities included.
+        is_delayed: a change of certificates, attachments and policies takes effect some time after its call has
+            returned, as on AWS.
+        has_own_settings: clients are boto3's own, with the user's AWS settings: credentials by its chain, endpoints
+            as configured; `control_plane_url` and `credentials` are None then.
     """
 
     target: str
@@ -84,6 +98,9 @@ class Environment:
     admin_token: str | None = field(default=None, repr=False)
     stack_outputs: StackOutputs | None = None
     ready: ReadyFile | None = field(default=None, repr=False)
+    is_shared: bool = False
+    is_delayed: bool = False
+    has_own_settings: bool = False
 
     @property
     def outputs(self) -> StackOutputs:

@@ -1,6 +1,8 @@
 """Names that keep runs, workers and tests apart on one broker or in one account.
 
-Isolation is by name, not by reset: everything made for a test carries the run id and a number of its own.
+Isolation is by name, not by reset: everything made for a test carries the run id and a number of its own. The run id
+holds the time at which the run has expired, so that in an account that many share, whatever a killed run left behind
+tells by its name alone that nobody needs it any more (`harness.targets.marks` reads it back).
 """
 
 from __future__ import annotations
@@ -8,13 +10,24 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
+import time
+from typing import Final
+
+LIFETIME_SECONDS: Final = 2 * 60 * 60.0
+"""After which what a run has made may be swept away: longer than any run takes."""
 
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
-def make_run_id() -> str:
-    """Return a fresh run id: 8 hexadecimal digits."""
-    return secrets.token_hex(4)
+def make_run_id(*, now: float | None = None, lifetime: float = LIFETIME_SECONDS) -> str:
+    """Return a fresh run id: ``tw``, when it expires, ``-``, chance; both of 8 hexadecimal digits.
+
+    Args:
+        now: seconds since the epoch; None asks the clock.
+        lifetime: seconds until what the run has made may be swept away.
+    """
+    expires_at = (time.time() if now is None else now) + lifetime
+    return f"tw{int(expires_at):08x}-{secrets.token_hex(4)}"
 
 
 class Names:

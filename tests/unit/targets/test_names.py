@@ -10,10 +10,10 @@ from harness.targets.names import Names, make_run_id
 
 
 def test_run_ids_differ() -> None:
-    """Eight hexadecimal digits, new every time."""
+    """And say when they expire, in hexadecimal digits."""
     ids = {make_run_id() for _ in range(100)}
     assert len(ids) == 100
-    assert all(re.fullmatch(r"[0-9a-f]{8}", each) for each in ids)
+    assert all(re.fullmatch(r"tw[0-9a-f]{8}-[0-9a-f]{8}", each) for each in ids)
 
 
 def test_names_differ_within_a_run_and_between_workers() -> None:
