@@ -9,29 +9,23 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import signal
-import sys
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.errors import HarnessError, SettingsError, TargetUnavailable
-from harness.terminal import Terminal
+from harness import report_commands, stack_commands, sweep_commands
+from harness.ending import end
+from harness.errors import SettingsError, TargetUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from harness.console import Role
     from harness.targets.base import Environment
-
-EXIT_CODES: Final = {SettingsError: 2, TargetUnavailable: 4}
-INTERRUPTED: Final = 130
-BROKEN_PIPE: Final = 141
+    from harness.terminal import Terminal
 
 app = typer.Typer(
     name="thingwright",
@@ -132,27 +126,6 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the exit code is decided: nothing is left to interrupt
 
 
-def _end(work: Callable[[Terminal], int]) -> None:
-    """Run a command's work and end with its exit code; what went wrong is one sentence, not a traceback."""
-    if callable(signal.getsignal(signal.SIGINT)):
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on there is something to clean up
-    terminal = Terminal()
-    try:
-        code = work(terminal)
-    except KeyboardInterrupt:
-        terminal.error("Interrupted.")
-        code = INTERRUPTED
-    except (
-        BrokenPipeError
-    ):  # the reader of a pipe had enough; the interpreter's own last flush must not complain either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = BROKEN_PIPE
-    except (HarnessError, OSError) as error:
-        terminal.error(f"thingwright: {error}")
-        code = next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
-    raise typer.Exit(code)
-
-
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
     if asked:
         try:
@@ -196,7 +169,7 @@ def demo(
 
         return run_demo(terminal, clients=clients, messages=messages, devices=devices, ready_file=ready_file)
 
-    _end(work)
+    end(work)
 
 
 @app.command(short_help="Run the stand-in.")
@@ -248,7 +221,7 @@ def serve(  # noqa: PLR0913 - one parameter per option
             ready_file=ready_file, no_stack=no_stack, quirks=quirk or [], echo=terminal.line, options=options
         )
 
-    _end(work)
+    end(work)
 
 
 @app.command(short_help="Publish one message as a guest, then listen.")
@@ -318,7 +291,7 @@ def _converse(role: Role, given: dict[str, Any]) -> None:
 
         return run_guest(settings, terminal, role=role)
 
-    _end(work)
+    end(work)
 
 
 @app.command(short_help="Register a device and write its connection kit.")
@@ -348,7 +321,7 @@ def kit(
             terminal.line(f"[kit] try: thingwright device --kit {shlex.quote(str(made.path))}")
         return 0
 
-    _end(work)
+    end(work)
 
 
 @app.command(short_help="Report readings as the device of a kit.")
@@ -373,7 +346,7 @@ def device(
 
         return run_device(terminal, folder, rate=rate, count=count, temp=temp)
 
-    _end(work)
+    end(work)
 
 
 @app.command(short_help="Deliver after all what is in the dead-letter queue.")
@@ -406,7 +379,7 @@ def redrive(
 
         return run_redrive(terminal, environment, min_age=min_age, is_dry=dry_run)
 
-    _end(work)
+    end(work)
 
 
 def _environment(ready_file: Path | None, *, whose: str, needs: str) -> Environment:
@@ -455,7 +428,7 @@ def outputs(
             terminal.line(line)
         return 0
 
-    _end(work)
+    end(work)
 
 
 def _in_order(told: dict[str, Any]) -> dict[str, Any]:
@@ -469,3 +442,7 @@ def _in_order(told: dict[str, Any]) -> dict[str, Any]:
 
 def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+for _commands in (stack_commands, sweep_commands, report_commands):
+    _commands.add_to(app)

@@ -32,12 +32,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clients": SHARED,
     "report": SHARED,
     "sharing": SHARED | {"targets"},
-    "run": SHARED | {"targets", "report", "sharing"},
+    "probing": SHARED | {"targets", "clients"},
+    "evidence": SHARED | {"report", "targets"},
+    "run": SHARED | {"targets", "report", "sharing", "probing", "evidence"},
     "fixtures": SHARED | {"targets", "clients", "run"},
     "device_fixtures": SHARED | {"targets", "clients", "run", "fixtures"},
     "telemetry_fixtures": SHARED | {"targets", "clients", "run", "fixtures"},
-    "plugin": SHARED | {"fixtures", "device_fixtures", "telemetry_fixtures", "run"},
+    "plugin": SHARED | {"fixtures", "device_fixtures", "telemetry_fixtures", "run", "evidence"},
     "terminal": SHARED,
+    "ending": SHARED | {"terminal"},
     "console": SHARED | {"settings", "sdk_guest", "terminal"},
     "sdk_guest": SHARED | {"settings", "targets", "clients", "console"},
     "demo": SHARED | {"targets", "console", "sdk_guest", "demo_devices", "terminal"},
@@ -46,9 +49,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registration": SHARED | {"targets", "kit"},
     "simulator": SHARED | {"kit", "clients", "terminal"},
     "redrive": SHARED | {"targets", "clients", "terminal"},
+    "sweep": SHARED | {"targets"},
+    "stack_commands": SHARED | {"targets", "terminal", "ending"},
+    "sweep_commands": SHARED | {"targets", "terminal", "ending", "sweep"},
+    "report_commands": SHARED | {"report", "terminal", "ending"},
     "cli": SHARED
-    | {"settings", "targets", "clients", "report", "terminal", "console", "demo"}
-    | {"registration", "simulator", "redrive"},
+    | {"settings", "targets", "clients", "report", "terminal", "ending", "console", "demo"}
+    | {"registration", "simulator", "redrive", "stack_commands", "sweep_commands", "report_commands"},
     "__main__": {"cli"},
     "__init__": SHARED | {"targets", "clients"},
 }
