@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.clients.operator import Operator as Operator
     from harness.clients.receiver import ReceiverView as ReceiverView
     from harness.clients.receiver import RunningReceiver as RunningReceiver
+    from harness.clients.redriving import Outcome as Outcome
     from harness.clients.refusal import Refusal as Refusal
     from harness.clients.rows import Row as Row
     from harness.clients.rows import Rows as Rows
@@ -38,12 +39,21 @@ if TYPE_CHECKING:
     from harness.clients.story import Try as Try
     from harness.clients.topics import Topics as Topics
     from harness.clients.trace import Trace as Trace
+    from harness.device_fixtures import MakeDevice as MakeDevice
+    from harness.device_fixtures import MakeDevices as MakeDevices
     from harness.errors import ConnectionRefused as ConnectionRefused
     from harness.errors import ExpectationError as ExpectationError
     from harness.errors import HarnessError as HarnessError
     from harness.errors import OperationRefused as OperationRefused
+    from harness.fixtures import MakeBroadcastClient as MakeBroadcastClient
+    from harness.fixtures import MakeBroadcastClients as MakeBroadcastClients
     from harness.targets.base import Capability as Capability
+    from harness.targets.base import Environment as Environment
     from harness.targets.outputs import StackOutputs as StackOutputs
+    from harness.telemetry_fixtures import MakeDestination as MakeDestination
+    from harness.telemetry_fixtures import MakeReceiver as MakeReceiver
+    from harness.telemetry_fixtures import MakeRule as MakeRule
+    from harness.telemetry_fixtures import Redrive as Redrive
 
 _HOMES: Final = {
     "BroadcastClient": "harness.clients.broadcast",
@@ -55,16 +65,26 @@ _HOMES: Final = {
     "Destination": "harness.clients.destinations",
     "Device": "harness.clients.device",
     "DeviceIdentity": "harness.clients.identities",
+    "Environment": "harness.targets.base",
     "ExpectationError": "harness.errors",
     "Faults": "harness.clients.faults",
     "HarnessError": "harness.errors",
     "Inbox": "harness.clients.inbox",
+    "MakeBroadcastClient": "harness.fixtures",
+    "MakeBroadcastClients": "harness.fixtures",
+    "MakeDestination": "harness.telemetry_fixtures",
+    "MakeDevice": "harness.device_fixtures",
+    "MakeDevices": "harness.device_fixtures",
+    "MakeReceiver": "harness.telemetry_fixtures",
+    "MakeRule": "harness.telemetry_fixtures",
     "Message": "harness.clients.message",
     "MqttsEndpoint": "harness.clients.device",
     "OperationRefused": "harness.errors",
     "Operator": "harness.clients.operator",
+    "Outcome": "harness.clients.redriving",
     "Reading": "harness.clients.device",
     "ReceiverView": "harness.clients.receiver",
+    "Redrive": "harness.telemetry_fixtures",
     "Refusal": "harness.clients.refusal",
     "Row": "harness.clients.rows",
     "Rows": "harness.clients.rows",

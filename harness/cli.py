@@ -7,11 +7,10 @@ appears at once. Exit codes: 0 done, 1 it did not work, 2 not a valid command li
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import signal
-from dataclasses import fields
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,10 +20,21 @@ import typer
 from harness import report_commands, stack_commands, sweep_commands
 from harness.ending import end
 from harness.errors import SettingsError, TargetUnavailable
+from harness.stack_commands import (
+    AwsAccountOption,
+    ProgramOption,
+    PulumiStackOption,
+    ReadyFileOption,
+    StackOutputsOption,
+    accounts_of,
+    one_stack,
+    typed_first,
+)
 
 if TYPE_CHECKING:
     from harness.console import Role
     from harness.targets.base import Environment
+    from harness.targets.options import TargetOptions
     from harness.terminal import Terminal
 
 app = typer.Typer(
@@ -37,15 +47,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ReadyFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--ready-file",
-        metavar="FILE",
-        envvar="HARNESS_READY_FILE",
-        help="Use the stand-in that `thingwright serve --ready-file FILE` started.",
-    ),
-]
 EndpointOption = Annotated[
     str | None,
     typer.Option("--endpoint", metavar="HOST", help="Data endpoint, a bare host name. [env var: IOT_ENDPOINT_HOST]"),
@@ -226,6 +227,7 @@ def serve(  # noqa: PLR0913 - one parameter per option
 
 @app.command(short_help="Publish one message as a guest, then listen.")
 def client(  # noqa: PLR0913 - one parameter per option
+    context: typer.Context,
     *,
     endpoint: EndpointOption = None,
     region: RegionOption = None,
@@ -236,6 +238,7 @@ def client(  # noqa: PLR0913 - one parameter per option
     ca_file: CaFileOption = None,
     endpoint_url: EndpointUrlOption = None,
     ready_file: ReadyFileOption = None,
+    stack_outputs: StackOutputsOption = None,
     count: CountOption = None,
 ) -> None:
     """Connect as a guest, subscribe, publish one message, then listen until Ctrl+C.
@@ -247,6 +250,7 @@ def client(  # noqa: PLR0913 - one parameter per option
 
 @app.command(short_help="Listen as a guest.")
 def listen(  # noqa: PLR0913 - one parameter per option
+    context: typer.Context,
     *,
     endpoint: EndpointOption = None,
     region: RegionOption = None,
@@ -256,6 +260,7 @@ def listen(  # noqa: PLR0913 - one parameter per option
     ca_file: CaFileOption = None,
     endpoint_url: EndpointUrlOption = None,
     ready_file: ReadyFileOption = None,
+    stack_outputs: StackOutputsOption = None,
     count: CountOption = None,
 ) -> None:
     """Connect as a guest, subscribe, and listen until Ctrl+C; the same as `client --message ""`."""
@@ -264,6 +269,7 @@ def listen(  # noqa: PLR0913 - one parameter per option
 
 @app.command(short_help="Publish one message as a guest.")
 def publish(  # noqa: PLR0913 - one parameter per option
+    context: typer.Context,
     *,
     endpoint: EndpointOption = None,
     region: RegionOption = None,
@@ -274,6 +280,7 @@ def publish(  # noqa: PLR0913 - one parameter per option
     ca_file: CaFileOption = None,
     endpoint_url: EndpointUrlOption = None,
     ready_file: ReadyFileOption = None,
+    stack_outputs: StackOutputsOption = None,
 ) -> None:
     """Connect as a guest, publish one message, and end when the broker has acknowledged it."""
     _converse("publish", locals())
@@ -285,8 +292,9 @@ def _converse(role: Role, given: dict[str, Any]) -> None:
     def work(terminal: Terminal) -> int:
         from harness.settings import ClientSettings  # noqa: PLC0415 - imports pydantic
 
-        flags = {name: value for name, value in given.items() if name != "ready_file"}
-        settings = ClientSettings.of(flags, ready_file=given["ready_file"])
+        ways = {name: given[name] for name in ("ready_file", "stack_outputs")}
+        flags = {name: value for name, value in given.items() if name not in {"context", *ways}}
+        settings = ClientSettings.of(flags, **typed_first(given["context"], **ways))
         from harness.console import run_guest  # noqa: PLC0415 - what it imports in turn takes longer than the settings
 
         return run_guest(settings, terminal, role=role)
@@ -295,12 +303,17 @@ def _converse(role: Role, given: dict[str, Any]) -> None:
 
 
 @app.command(short_help="Register a device and write its connection kit.")
-def kit(
+def kit(  # noqa: PLR0913 - one parameter per option
+    context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the device's thing, also its client id.")],
     *,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the kit goes: a folder, new or empty.")],
     as_zip: Annotated[bool, typer.Option("--zip", help="Write one archive instead of loose files.")] = False,
     ready_file: ReadyFileOption = None,
+    stack_outputs: StackOutputsOption = None,
+    pulumi_stack: PulumiStackOption = None,
+    aws_account: AwsAccountOption = None,
+    program: ProgramOption = None,
 ) -> None:
     """Register a thing with a certificate and the stack's device policy, and write what a device connects with.
 
@@ -309,7 +322,17 @@ def kit(
     """
 
     def work(terminal: Terminal) -> int:
-        environment = _environment(ready_file, whose="A kit is", needs="the device policy")
+        from harness.targets.options import TargetOptions  # noqa: PLC0415 - only commands that talk to a target
+
+        environment = _environment(
+            context,
+            ready_file=ready_file,
+            stack_outputs=stack_outputs,
+            pulumi_stack=pulumi_stack,
+            options=TargetOptions(stack=program, aws_accounts=accounts_of(aws_account)),
+            whose="A kit is",
+            needs="the device policy",
+        )
         from harness.registration import make_kit  # noqa: PLC0415 - only this command registers a device
 
         made = make_kit(environment, name, out=out, as_zip=as_zip)
@@ -351,6 +374,7 @@ def device(
 
 @app.command(short_help="Deliver after all what is in the dead-letter queue.")
 def redrive(
+    context: typer.Context,
     *,
     min_age: Annotated[
         float,
@@ -366,6 +390,10 @@ def redrive(
         bool, typer.Option("--dry-run", help="Tell what would be done; post and delete nothing.")
     ] = False,
     ready_file: ReadyFileOption = None,
+    stack_outputs: StackOutputsOption = None,
+    pulumi_stack: PulumiStackOption = None,
+    aws_account: AwsAccountOption = None,
+    program: ProgramOption = None,
 ) -> None:
     """Post the readings in the dead-letter queue to the receiver, unless they have their rows, and delete the letters.
 
@@ -374,7 +402,17 @@ def redrive(
     """
 
     def work(terminal: Terminal) -> int:
-        environment = _environment(ready_file, whose="A queue is redriven", needs="the queue")
+        from harness.targets.options import TargetOptions  # noqa: PLC0415 - only commands that talk to a target
+
+        environment = _environment(
+            context,
+            ready_file=ready_file,
+            stack_outputs=stack_outputs,
+            pulumi_stack=pulumi_stack,
+            options=TargetOptions(stack=program, aws_accounts=accounts_of(aws_account)),
+            whose="A queue is redriven",
+            needs="the queue",
+        )
         from harness.redrive import run_redrive  # noqa: PLC0415 - only this command redrives
 
         return run_redrive(terminal, environment, min_age=min_age, is_dry=dry_run)
@@ -382,66 +420,50 @@ def redrive(
     end(work)
 
 
-def _environment(ready_file: Path | None, *, whose: str, needs: str) -> Environment:
-    """Return the running target that a ready file tells of.
+def _environment(
+    context: typer.Context,
+    *,
+    ready_file: Path | None,
+    stack_outputs: Path | None,
+    pulumi_stack: str | None,
+    options: TargetOptions,
+    whose: str,
+    needs: str,
+) -> Environment:
+    """Return the running target, or the stack on AWS, that a command was given.
+
+    Args:
+        context: of the command.
+        ready_file: of a `thingwright serve`.
+        stack_outputs: file with the outputs of a stack on AWS.
+        pulumi_stack: name of a Pulumi stack on AWS.
+        options: what else there is to know of a stack on AWS.
+        whose: what the command makes, with its verb.
+        needs: what it needs of a stack.
 
     Raises:
-        TargetUnavailable: there is none, or it has no stack.
+        SettingsError: a value is not accepted.
+        TargetUnavailable: there is none, there are several, it cannot be used, or it has no stack.
     """
-    from harness.targets.base import Environment  # noqa: PLC0415 - only commands that talk to a target
-    from harness.targets.names import Names, make_run_id  # noqa: PLC0415 - the same
+    from harness.targets.names import Names, make_run_id  # noqa: PLC0415 - only commands that talk to a target
+
+    ways = {"ready_file": ready_file, "stack_outputs": stack_outputs, "pulumi_stack": pulumi_stack}
+    chosen = one_stack(context, question=f"{whose} for one target.", **ways)
+    running = chosen.pop("ready_file")
+    names = Names(make_run_id())
+    if running is None:
+        from harness.targets.aws import AwsTarget  # noqa: PLC0415 - the same
+
+        return AwsTarget(replace(options, **chosen), names=names).start()
+    from harness.targets.base import Environment  # noqa: PLC0415 - the same
     from harness.targets.ready import read  # noqa: PLC0415 - the same
 
-    if ready_file is None:
-        raise TargetUnavailable(
-            f"{whose} for one target: give --ready-file FILE or HARNESS_READY_FILE=FILE of a `thingwright serve`."
-        )
-    environment = Environment.from_ready("endpoint", read(ready_file), names=Names(make_run_id()))
+    environment = Environment.from_ready("endpoint", read(running), names=names)
     if environment.stack_outputs is None:
         raise TargetUnavailable(
             f"{whose} for a target with a stack, which has {needs}: start `thingwright serve` without --no-stack."
         )
     return environment
-
-
-@app.command(short_help="Print the outputs of the stack.")
-def outputs(
-    *,
-    ready_file: ReadyFileOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
-) -> None:
-    """Print what the deployed stack tells of itself: endpoint, identity pool, topics."""
-
-    def work(terminal: Terminal) -> int:
-        from harness.targets import ready  # noqa: PLC0415 - only this command reads one itself
-
-        if ready_file is None:
-            raise TargetUnavailable(
-                "Which stack? Give --ready-file FILE or HARNESS_READY_FILE=FILE of a `thingwright serve`."
-            )
-        told = _in_order(ready.read(ready_file).outputs)
-        if as_json:
-            lines = json.dumps(told, indent=2).splitlines()
-        else:
-            lines = [f"{name}: {_shown(value)}" for name, value in told.items()]
-        for line in lines:
-            terminal.line(line)
-        return 0
-
-    end(work)
-
-
-def _in_order(told: dict[str, Any]) -> dict[str, Any]:
-    """Put outputs in their documented order and further ones behind: a deployment tells them in any."""
-    from harness.targets.outputs import StackOutputs, camel_case  # noqa: PLC0415 - only `outputs` shows them
-
-    documented = [camel_case(each.name) for each in fields(StackOutputs)]
-    names = [name for name in documented if name in told] + sorted(told.keys() - documented)
-    return {name: told[name] for name in names}
-
-
-def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 for _commands in (stack_commands, sweep_commands, report_commands):

@@ -13,11 +13,14 @@ import pytest
 import pytest_asyncio
 
 from harness.errors import HarnessError
-from harness.fixtures import _check_loop, _run
+from harness.fixtures import _check_loop, _marks, _run, _settles_within
+from harness.run import needs
+from harness.targets.base import Capability
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from harness.budget import Budget
     from harness.clients.device import Device
     from harness.clients.identities import DeviceIdentity
     from harness.clients.trace import Trace
@@ -76,11 +79,19 @@ def device_registry(environment: Environment) -> Iterator[Any]:
 
 
 @pytest_asyncio.fixture
+@needs(Capability.DEVICES)
 async def device_factory(
-    environment: Environment, stack: StackOutputs, target: Target, trace: Trace | None, device_registry: Any
+    environment: Environment,
+    stack: StackOutputs,
+    target: Target,
+    trace: Trace | None,
+    device_registry: Any,
+    run_budget: Budget | None,
 ) -> AsyncIterator[Devices]:
     """Makes the devices of one test; after it they are stopped and all that was registered is removed."""
-    devices = Devices(environment, stack=stack, patience=target.patience, trace=trace, iot=device_registry)
+    devices = Devices(
+        environment, stack=stack, patience=target.patience, trace=trace, iot=device_registry, budget=run_budget
+    )
     yield devices
     await devices.close()
 
@@ -111,20 +122,37 @@ class Devices:
     """Makes devices for one test; belongs to the event loop it is made on.
 
     Args:
-        environment: gives names.
+        environment: gives names, and says whose the account is.
         stack: where they connect to, and the policy they get.
-        patience: seconds they wait for what should come.
+        patience: seconds they wait for what should come, and that removing something may be tried again for.
         trace: the target's, where it has one.
         iot: boto3's ``iot`` client.
+        budget: how many things and messages the run may have; None: as many as it likes.
     """
 
     def __init__(
-        self, environment: Environment, *, stack: StackOutputs, patience: float, trace: Trace | None, iot: Any
+        self,
+        environment: Environment,
+        *,
+        stack: StackOutputs,
+        patience: float,
+        trace: Trace | None,
+        iot: Any,
+        budget: Budget | None = None,
     ) -> None:
         from harness.clients.handover import Handover  # noqa: PLC0415 - clients are imported by the tests that use them
         from harness.clients.identities import Identities  # noqa: PLC0415 - the same
 
-        self.identities = Identities(iot=iot, policy_name=stack.device_policy_name, names=environment.names)
+        self.identities = Identities(
+            iot=iot,
+            policy_name=stack.device_policy_name,
+            names=environment.names,
+            tags=_marks(environment),
+            budget=budget,
+            patience=patience,
+        )
+        self._settles_within = _settles_within(environment, patience)
+        self._budget = budget
         self._stack = stack
         self._patience = patience
         self._trace = trace
@@ -147,7 +175,7 @@ class Devices:
         identity = await asyncio.to_thread(self._register, certificate, status, may_publish)
         device = self._device(identity, client_id=client_id)
         if connect:
-            await device.connect()
+            await device.connect(insist=(certificate, status, client_id) == ("registered", "ACTIVE", None))
         return device
 
     async def make_many(self, count: int) -> list[Device]:
@@ -167,28 +195,27 @@ class Devices:
             TeardownError: some did not stop, or something is left.
         """
         from harness.clients.crowd import stop_all  # noqa: PLC0415 - as above
+        from harness.clients.waiting import to_the_end  # noqa: PLC0415 - as above
 
-        errors: list[Exception] = []
+        errors: list[BaseException] = []
         try:
             await stop_all(self._made)
-        except Exception as error:  # noqa: BLE001 - raised below, once the rest is done
+        except BaseException as error:  # noqa: BLE001 - raised below, once the rest is done
             errors.append(error)
         try:
-            await asyncio.to_thread(self.identities.remove)
-        except Exception as error:  # noqa: BLE001 - the same
+            await to_the_end(self.identities.remove)
+        except BaseException as error:  # noqa: BLE001 - the same
             errors.append(error)
         if len(errors) == 1:
             raise errors[0]
         if errors:
-            raise ExceptionGroup("while devices were stopped and removed", errors)
+            raise BaseExceptionGroup("while devices were stopped and removed", errors)
 
     def _register(self, certificate: CertificateKind, status: Status, may_publish: str | None) -> DeviceIdentity:
         kinds = ("registered", "unregistered", "forged")
         if certificate not in kinds:
             raise HarnessError(f"certificate={certificate!r} is not one of {', '.join(kinds)}")
-        (identity,) = self.identities.make(1)
-        if may_publish is not None:
-            self.identities.let_publish(identity, may_publish)
+        (identity,) = self.identities.make(1, may_publish=may_publish)
         if status != "ACTIVE":
             self.identities.set_status(identity, status)
         if certificate == "registered":
@@ -207,6 +234,8 @@ class Devices:
             patience=self._patience,
             trace=self._trace,
             handover=self._handover,
+            settles_within=self._settles_within,
+            budget=self._budget,
         )
         self._made.append(device)
         return device

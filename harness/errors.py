@@ -7,6 +7,7 @@ HarnessError
 │   ├── TargetDied            a process of the target ended by itself
 │   ├── ProvisioningError     a resource could not be made, or is of an unknown type
 │   └── TeardownError         something was left behind
+├── BudgetExceeded            a run is about to make or send more than it may
 ├── ProtocolError             a peer broke MQTT; ``reason_code`` is what to send back
 │   ├── MalformedPacket       bytes that are not MQTT
 │   └── ProtocolViolation     MQTT that is not allowed now
@@ -105,6 +106,22 @@ class TeardownError(TargetError):
         self.left_behind = tuple(left_behind)
         self.remedy = remedy
         super().__init__(f"left behind: {', '.join(self.left_behind)}; {remedy}")
+
+
+class BudgetExceeded(HarnessError):  # noqa: N818 - says what happened
+    """A run is about to make or send more than it may; nothing of it was made or sent.
+
+    Args:
+        what: ``things`` or ``messages``.
+        limit: how many the run may have.
+        option: the option that sets the limit, for example ``--max-things``.
+    """
+
+    def __init__(self, what: str, *, limit: int, option: str) -> None:
+        self.what = what
+        self.limit = limit
+        self.option = option
+        super().__init__(f"this run may have {limit:,} {what} and no more: if it needs them, raise {option}")
 
 
 class ProtocolError(HarnessError):

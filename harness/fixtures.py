@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 import pytest_asyncio
 
-from harness.errors import HarnessError
-from harness.run import NAME, Run
+from harness.errors import HarnessError, TeardownError
+from harness.run import NAME, Run, needs
 from harness.targets.base import Capability, Environment, Target
+from harness.targets.marks import find_mark
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from harness.budget import Budget
     from harness.clients.broadcast import BroadcastClient
-    from harness.clients.credentials import TemporaryCredentials
+    from harness.clients.credentials import CognitoCredentials, TemporaryCredentials
     from harness.clients.faults import Faults
     from harness.clients.handover import Handover
     from harness.clients.operator import Operator
@@ -85,6 +87,12 @@ def environment(request: pytest.FixtureRequest, target: Target) -> Environment:
 
 
 @pytest.fixture(scope="session")
+def run_budget(request: pytest.FixtureRequest) -> Budget | None:
+    """What this run may make and send; None: as much as it likes."""
+    return _run(request).budget
+
+
+@pytest.fixture(scope="session")
 def stack(environment: Environment) -> StackOutputs:
     """The outputs of the stack under test: identity pool, endpoints, topic and client id prefixes."""
     return environment.outputs
@@ -111,9 +119,9 @@ def topics(request: pytest.FixtureRequest, environment: Environment, stack: Stac
 
 
 @pytest_asyncio.fixture
-async def faults(request: pytest.FixtureRequest, environment: Environment) -> AsyncIterator[Faults]:
+@needs(Capability.FAULTS)
+async def faults(environment: Environment) -> AsyncIterator[Faults]:
     """Makes credentials expire, connections break, AWS calls fail and receivers die; needs the capability FAULTS."""
-    _run(request).require(request.node, Capability.FAULTS)
     from harness.clients.admin import AdminApi  # noqa: PLC0415 - clients are imported by the tests that use them
     from harness.clients.faults import Faults  # noqa: PLC0415 - the same
 
@@ -123,21 +131,25 @@ async def faults(request: pytest.FixtureRequest, environment: Environment) -> As
 
 
 @pytest.fixture(scope="session")
-def operator(environment: Environment, target: Target, trace: Trace | None) -> Iterator[Operator]:
+@needs(Capability.OPERATOR)
+def operator(
+    environment: Environment, target: Target, trace: Trace | None, run_budget: Budget | None
+) -> Iterator[Operator]:
     """The back office: publishes through the AWS API."""
     from harness.clients.operator import Operator  # noqa: PLC0415 - clients are imported by the tests that use them
 
     iot_data = environment.client("iot-data")
-    yield Operator(iot_data=iot_data, patience=target.patience, trace=trace)
+    yield Operator(iot_data=iot_data, patience=target.patience, trace=trace, budget=run_budget)
     iot_data.close()
 
 
 @pytest.fixture(scope="session")
+@needs(Capability.GUESTS)
 def guest_factory(
-    environment: Environment, target: Target, stack: StackOutputs, trace: Trace | None
+    environment: Environment, target: Target, stack: StackOutputs, trace: Trace | None, run_budget: Budget | None
 ) -> Iterator[Guests]:
     """Makes broadcast clients that know where to connect; not connected, and not stopped by anybody."""
-    guests = Guests(environment, stack=stack, patience=target.patience, trace=trace)
+    guests = Guests(environment, stack=stack, patience=target.patience, trace=trace, budget=run_budget)
     yield guests
     guests.close()
 
@@ -163,7 +175,8 @@ async def make_broadcast_client(guest_factory: Guests) -> AsyncIterator[MakeBroa
         client = guest_factory.make(client_id=client_id, credentials=credentials, region=region, signature=signature)
         made.append(client)
         if connect:
-            await connect_all([client], subscribe=subscribe)
+            is_wanted = credentials is None and region is None and signature == "right"
+            await connect_all([client], subscribe=subscribe, insist=is_wanted)
         return client
 
     yield make
@@ -205,12 +218,24 @@ class Guests:
         stack: whose guests they are.
         patience: seconds they wait for what should come.
         trace: the target's, where it has one.
+        budget: how many messages the run may have; None: as many as it likes.
     """
 
-    def __init__(self, environment: Environment, *, stack: StackOutputs, patience: float, trace: Trace | None) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        stack: StackOutputs,
+        patience: float,
+        trace: Trace | None,
+        budget: Budget | None = None,
+    ) -> None:
+        self._environment = environment
         self._stack = stack
         self._patience = patience
         self._trace = trace
+        self._budget = budget
+        self._sources: list[CognitoCredentials] = []
         self._cognito = environment.client("cognito-identity", unsigned=True)
         self._handover: Handover | None = None
 
@@ -224,24 +249,67 @@ class Guests:
     ) -> BroadcastClient:
         """Make a client; the arguments are those of the fixture `make_broadcast_client`."""
         from harness.clients.broadcast import BroadcastClient, WssEndpoint, make_client_id  # noqa: PLC0415 - as above
-        from harness.clients.credentials import CognitoCredentials, GivenCredentials  # noqa: PLC0415 - as above
+        from harness.clients.credentials import GivenCredentials  # noqa: PLC0415 - as above
 
         stack = self._stack
         return BroadcastClient(
             endpoint=WssEndpoint.parse(stack.iot_wss_url, region=region or stack.region, ca_file=stack.ca_file),
-            credentials=GivenCredentials(credentials)
-            if credentials
-            else CognitoCredentials(identity_pool_id=stack.identity_pool_id, client=self._cognito),
+            credentials=GivenCredentials(credentials) if credentials else self._new_identity(),
             client_id=client_id or make_client_id(stack.client_id_prefix),
             signature=signature,
             patience=self._patience,
             trace=self._trace,
             handover=self._shared_handover(),
+            settles_within=_settles_within(self._environment, self._patience),
+            budget=self._budget,
         )
 
     def close(self) -> None:
-        """Close the connections to Cognito."""
-        self._cognito.close()
+        """Delete the identities that guests got, where they would stay, and close the connections to Cognito.
+
+        Raises:
+            TeardownError: some identities are left.
+        """
+        try:
+            if self._keeps_identities:
+                self._remove_identities()
+        finally:
+            self._cognito.close()
+
+    @property
+    def _keeps_identities(self) -> bool:
+        """Whether the pool, and so whoever is in it, outlives the run."""
+        return self._environment.is_shared and not self._environment.owns_stack
+
+    def _new_identity(self) -> CognitoCredentials:
+        from harness.clients.credentials import CognitoCredentials  # noqa: PLC0415 - as above
+
+        source = CognitoCredentials(identity_pool_id=self._stack.identity_pool_id, client=self._cognito)
+        if self._keeps_identities:
+            self._sources.append(source)
+        return source
+
+    def _remove_identities(self) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - only where something is to remove
+
+        from harness.clients.removal import remove_identities  # noqa: PLC0415 - the same
+
+        sources, self._sources = self._sources, []
+        left = [each.identity_id for each in sources if each.identity_id is not None]
+        if not left:
+            return
+        why = ""
+        client = self._environment.client("cognito-identity")
+        try:
+            left = remove_identities(client, left, patience=self._patience)
+        except (BotoCoreError, ClientError) as error:
+            why = f" ({error})"
+        finally:
+            client.close()
+        if left:
+            what = [f"{len(left)} guest identities of the pool {self._stack.identity_pool_id}, such as {left[0]}{why}"]
+            remedy = f"`thingwright sweep --delete --identity-pool-id {self._stack.identity_pool_id}` removes them"
+            raise TeardownError(what, remedy=remedy)
 
     def _shared_handover(self) -> Handover:
         from harness.clients.handover import Handover  # noqa: PLC0415 - as above
@@ -250,6 +318,17 @@ class Guests:
         if self._handover is None or self._handover.loop is not loop:
             self._handover = Handover(loop)
         return self._handover
+
+
+def _settles_within(environment: Environment, patience: float) -> float:
+    """Return for how many seconds a change may not yet hold at a target."""
+    return patience if environment.is_delayed else 0.0
+
+
+def _marks(environment: Environment) -> dict[str, str]:
+    """Return the tags for what a run makes in an account that others use as well; empty anywhere else."""
+    mark = find_mark(environment.names.run_id) if environment.is_shared else None
+    return mark.tags if mark else {}
 
 
 def _check_loop(fixtures_loop: asyncio.AbstractEventLoop) -> None:

@@ -4,8 +4,10 @@ The plugin is loaded into every pytest run of the environment it is installed in
 a suite asks for a target: by ``--target``, by HARNESS_TARGET or by the ini option ``iot_target``. Only then are the
 fixtures registered; their names are ordinary words that belong to everybody else's suites otherwise.
 
-For the same reason ``--target``, ``--clients`` and ``--devices`` are added after the conftest files had their say: a
-suite that has such options of its own keeps them, and asks by the other two ways.
+For the same reason all options but two are added after the conftest files had their say: a suite that has such options
+of its own, ``--target`` or ``--ca-file``, keeps them, and asks by environment variable or ini option. A value on the
+command line stands above the environment, and one that is not for the chosen target is refused there; in the
+environment it may lie ready for another run.
 """
 
 from __future__ import annotations
@@ -17,13 +19,36 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterable, Mapping
+    from pathlib import Path
 
     from harness.run import RunSettings
+    from harness.targets.options import TargetOptions
 
 _INI_FILES = ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 
-TARGETS_IN_HELP = "embedded (started for the run) or endpoint (a `thingwright serve` that runs already)"
+TARGETS_IN_HELP = (
+    "embedded (a stand-in started for the run), endpoint (a `thingwright serve` or an emulator that runs already), "
+    "localstack (a container started for the run) or aws (a deployed stack)"
+)
+
+_OWNERS = {
+    "ready_file": ("endpoint",),
+    "endpoint_url": ("endpoint",),
+    "iot_endpoint": ("endpoint",),
+    "mqtts_port": ("endpoint",),
+    "wss_port": ("endpoint",),
+    "ca_file": ("endpoint",),
+    "receiver_url": ("endpoint", "localstack"),
+    "stack_outputs": ("aws",),
+    "pulumi_stack": ("aws",),
+    "aws_account": ("aws",),
+}
+"""Option, in Python's spelling → the targets that it is for."""
+
+_PATHS = ("ready_file", "ca_file", "stack_outputs", "evidence")
+_EARLY = ("ready_file", "stack_outputs")
+_ENDPOINT = ("endpoint_url", "iot_endpoint", "mqtts_port", "wss_port", "ca_file", "receiver_url")
 
 MARKERS = (
     "e2e: end to end, against the target the run was pointed at",
@@ -36,22 +61,20 @@ MARKERS = (
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Add ini options, and the one command-line option whose value is a path.
+    """Add ini options, and the command-line options of no everyday name whose value is a path.
 
-    pytest looks at paths on the command line before conftest files are loaded, so it has to know early that this one
-    names no tests.
+    pytest looks at paths on the command line before conftest files are loaded, so it has to know early that these name
+    no tests.
     """
     parser.addini(
         "iot_target", f"target to run at, unless --target or HARNESS_TARGET says: {TARGETS_IN_HELP}", default=""
     )
-    parser.addini("iot_stack", "folder of the Pulumi program that the embedded target deploys", default="")
-    if "--ready-file" not in _options_taken(parser):
-        _group(parser).addoption(
-            "--ready-file",
-            dest="thingwright_ready_file",
-            metavar="F",
-            help="for --target endpoint: what `thingwright serve --ready-file F` wrote; also HARNESS_READY_FILE",
-        )
+    parser.addini(
+        "iot_stack",
+        "folder of the Pulumi program that is deployed instead of this project's; for aws, whose outputs are asked for",
+        default="",
+    )
+    _add_options(parser, _EARLY)
     if any(str(getattr(each, "__file__", "")).endswith("conftest.py") for each in pluginmanager.get_plugins()):
         _add_common_options(parser)  # a conftest file is loading this plugin: the hook below was over before it came
 
@@ -65,7 +88,7 @@ def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None, obje
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register markers and, where the suite asks for a target, run and fixtures."""
+    """Register markers and, where the suite asks for a target, run, fixtures and evidence."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if config.option.help:
@@ -83,11 +106,24 @@ def pytest_configure(config: pytest.Config) -> None:
         if worker is None and not _only_lists(config):
             settings.check()
         run = Run(settings, worker=worker)
+        evidence = _make_evidence(config, target=settings.target)
     except (SettingsError, TargetUnavailable) as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(run, NAME)
     for module in (fixtures, device_fixtures, telemetry_fixtures):
         config.pluginmanager.register(module, module.__name__)
+    if evidence is not None:
+        config.pluginmanager.register(evidence, "harness.evidence")
+
+
+def _make_evidence(config: pytest.Config, *, target: str) -> object | None:
+    """Return the plugin that writes down what the run proved; None when nobody wants to know."""
+    if not _given(config, "evidence") and not os.environ.get("HARNESS_EVIDENCE"):
+        return None
+    from harness.evidence import make_evidence  # noqa: PLC0415 - only where it is asked for
+
+    evidence: object | None = make_evidence(config, target=target)
+    return evidence
 
 
 def read_settings(config: pytest.Config, environment: Mapping[str, str]) -> RunSettings | None:
@@ -103,28 +139,86 @@ def read_settings(config: pytest.Config, environment: Mapping[str, str]) -> RunS
     Raises:
         pytest.UsageError: the settings contradict each other.
     """
-    given = config.getoption("thingwright_ready_file", None)
-    target = (
-        config.getoption("thingwright_target", None) or environment.get("HARNESS_TARGET") or config.getini("iot_target")
-    )
-    if given and target != "endpoint":
-        raise pytest.UsageError("--ready-file belongs to the endpoint target: add --target endpoint")
+    target = _given(config, "target") or environment.get("HARNESS_TARGET") or config.getini("iot_target")
+    for name, owners in _OWNERS.items():
+        if _given(config, name) and target not in owners:
+            whose = " or ".join(owners)
+            raise pytest.UsageError(f"{_option(name)} belongs to the {whose} target: add --target {whose}")
     if not target:
         return None
-    if given and _took_for_tests(config, given):
-        raise pytest.UsageError(f"pytest took {given} for a folder of tests: write --ready-file={given}")
+    for name in _PATHS:
+        path = _given(config, name)
+        if path and _took_for_tests(config, path):
+            raise pytest.UsageError(f"pytest took {path} for a folder of tests: write {_option(name)}={path}")
     from harness.run import RunSettings  # noqa: PLC0415 - not for suites that ask for no target
 
-    ready_file = given or environment.get("HARNESS_READY_FILE")
-    base = config.inipath.parent if config.inipath else config.rootpath
-    stack = config.getini("iot_stack")
     return RunSettings(
         target=target,
         clients=config.getoption("thingwright_clients", 3),
         devices=config.getoption("thingwright_devices", 2),
-        ready_file=config.invocation_params.dir / ready_file if ready_file and target == "endpoint" else None,
-        stack=base / stack if stack else None,
+        options=_read_options(config, environment, target=target),
+        max_things=_given(config, "max_things"),
+        max_messages=_given(config, "max_messages"),
     )
+
+
+def _read_options(config: pytest.Config, environment: Mapping[str, str], *, target: str) -> TargetOptions:
+    """Read what the target is told; nothing that is for others."""
+    from harness.targets.options import TargetOptions  # noqa: PLC0415 - not for suites that ask for no target
+
+    def path(text: str | None) -> Path | None:
+        return config.invocation_params.dir / text if text else None
+
+    def said(name: str, told: Mapping[str, str] = environment) -> Any:
+        return _given(config, name) or told.get(f"HARNESS_{name.upper()}") or None
+
+    base = config.inipath.parent if config.inipath else config.rootpath
+    ini = config.getini("iot_stack")
+    stack = base / ini if ini else None
+    if target == "localstack":
+        return TargetOptions(
+            stack=stack,
+            localstack_token=environment.get("LOCALSTACK_AUTH_TOKEN") or None,
+            receiver_url=said("receiver_url"),
+            receiver_secret=environment.get("HARNESS_IOT_SECRET") or None,
+        )
+    if target == "aws":
+        accounts = _given(config, "aws_account") or environment.get("HARNESS_AWS_ACCOUNT", "").split(",")
+        # One way on the command line: what the environment says of the other one is not asked for.
+        told = {} if _given(config, "stack_outputs") or _given(config, "pulumi_stack") else environment
+        return TargetOptions(
+            stack=stack,
+            stack_outputs=path(said("stack_outputs", told)),
+            pulumi_stack=said("pulumi_stack", told),
+            aws_accounts=tuple(account.strip() for account in accounts if account.strip()),
+        )
+    if target != "endpoint":
+        return TargetOptions(stack=stack)
+    by_url = any(_given(config, name) for name in _ENDPOINT)
+    from_file = {} if by_url else environment
+    from_urls = {} if _given(config, "ready_file") and not by_url else environment
+    return TargetOptions(
+        stack=stack,
+        ready_file=path(said("ready_file", from_file)),
+        endpoint_url=said("endpoint_url", from_urls),
+        iot_endpoint=said("iot_endpoint", from_urls),
+        mqtts_port=_given(config, "mqtts_port"),
+        wss_port=_given(config, "wss_port"),
+        ca_file=path(said("ca_file", from_urls)),
+        access_key_id=from_urls.get("HARNESS_ACCESS_KEY_ID") or None,
+        secret_access_key=from_urls.get("HARNESS_SECRET_ACCESS_KEY") or None,
+        receiver_url=said("receiver_url", from_urls),
+        receiver_secret=from_urls.get("HARNESS_IOT_SECRET") or None,
+    )
+
+
+def _given(config: pytest.Config, name: str) -> Any:
+    """Return what the command line says of an option of ours; None when it says nothing."""
+    return config.getoption(f"thingwright_{name}", None)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _only_lists(config: pytest.Config) -> bool:
@@ -152,31 +246,95 @@ def _group(parser: pytest.Parser) -> pytest.OptionGroup:
     return parser.getgroup("thingwright", "end-to-end tests for AWS IoT Core systems")
 
 
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "target": {"metavar": "NAME", "help": f"where to run: {TARGETS_IN_HELP}; also HARNESS_TARGET, ini iot_target"},
+    "clients": {
+        "metavar": "N",
+        "type": int,
+        "default": 3,
+        "help": "how many broadcast clients make_broadcast_clients() makes where a test does not say (default: 3)",
+    },
+    "devices": {
+        "metavar": "N",
+        "type": int,
+        "default": 2,
+        "help": "how many devices make_devices() makes where a test does not say (default: 2)",
+    },
+    "ready_file": {
+        "metavar": "F",
+        "help": "for --target endpoint: what `thingwright serve --ready-file F` wrote; also HARNESS_READY_FILE",
+    },
+    "endpoint_url": {
+        "metavar": "URL",
+        "help": "for --target endpoint: base URL of an emulator's AWS APIs; also HARNESS_ENDPOINT_URL; its keys in "
+        "HARNESS_ACCESS_KEY_ID and HARNESS_SECRET_ACCESS_KEY (default: test and test)",
+    },
+    "iot_endpoint": {
+        "metavar": "HOST",
+        "help": "with --endpoint-url: its broker (default: what DescribeEndpoint says); also HARNESS_IOT_ENDPOINT",
+    },
+    "mqtts_port": {
+        "metavar": "PORT",
+        "type": int,
+        "help": "with --endpoint-url: MQTT with client certificate (default: 8883)",
+    },
+    "wss_port": {
+        "metavar": "PORT",
+        "type": int,
+        "help": "with --endpoint-url: MQTT over WebSocket (default: what DescribeEndpoint says, else 443)",
+    },
+    "ca_file": {
+        "metavar": "F",
+        "help": "with --endpoint-url: PEM file of the CA of its servers (default: the system's); also HARNESS_CA_FILE",
+    },
+    "receiver_url": {
+        "metavar": "URL",
+        "help": "with --endpoint-url: a receiver that the stack's rule posts to (default: no rule); also "
+        "HARNESS_RECEIVER_URL; the secret that it expects in HARNESS_IOT_SECRET",
+    },
+    "stack_outputs": {
+        "metavar": "F",
+        "help": "for --target aws: what `pulumi stack output --json` wrote; also HARNESS_STACK_OUTPUTS",
+    },
+    "pulumi_stack": {
+        "metavar": "NAME",
+        "help": "for --target aws: the Pulumi stack whose outputs are asked for; also HARNESS_PULUMI_STACK",
+    },
+    "aws_account": {
+        "metavar": "ID",
+        "action": "append",
+        "help": "for --target aws: an account that the run may touch, may be given again; also HARNESS_AWS_ACCOUNT, "
+        "separated by commas",
+    },
+    "max_things": {
+        "metavar": "N",
+        "type": int,
+        "help": "how many things the run may make (default: 200 for --target aws, else any)",
+    },
+    "max_messages": {
+        "metavar": "N",
+        "type": int,
+        "help": "how many messages the run may send (default: 20,000 for --target aws, else any)",
+    },
+    "evidence": {
+        "metavar": "F",
+        "help": "file that says afterwards what this run proved, for `thingwright report`; also HARNESS_EVIDENCE",
+    },
+}
+"""Option, in Python's spelling → what argparse is told."""
+
+
 def _add_common_options(parser: pytest.Parser) -> None:
-    options: dict[str, dict[str, Any]] = {
-        "--target": {
-            "metavar": "NAME",
-            "help": f"where to run: {TARGETS_IN_HELP}; also HARNESS_TARGET, ini iot_target",
-        },
-        "--clients": {
-            "metavar": "N",
-            "type": int,
-            "default": 3,
-            "help": "how many broadcast clients make_broadcast_clients() makes where a test does not say (default: 3)",
-        },
-        "--devices": {
-            "metavar": "N",
-            "type": int,
-            "default": 2,
-            "help": "how many devices make_devices() makes where a test does not say (default: 2)",
-        },
-    }
+    _add_options(parser, [name for name in _OPTIONS if name not in _EARLY])
+
+
+def _add_options(parser: pytest.Parser, names: Iterable[str]) -> None:
     group = _group(parser)
     taken = _options_taken(parser)
-    for name, attributes in options.items():
-        if name not in taken:
+    for name in names:
+        if _option(name) not in taken:
             try:
-                group.addoption(name, dest=f"thingwright_{name[2:]}", **attributes)
+                group.addoption(_option(name), dest=f"thingwright_{name}", **_OPTIONS[name])
             except (ValueError, argparse.ArgumentError):
                 continue  # somebody's option of the same name: theirs it is
 

@@ -5,23 +5,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
 
-from harness.errors import SettingsError, TargetError, TargetUnavailable
+from harness.errors import SettingsError, TargetError, TargetUnavailable, TeardownError
 from harness.report.summary import RunSummary
 from harness.sharing import SharedTarget, TargetServer
-from harness.targets import ready
 from harness.targets.base import Capability
 from harness.targets.names import Names, make_run_id
+from harness.targets.options import TargetOptions
+from harness.targets.probed import ProbedTarget
 from harness.targets.registry import TARGETS, make_target
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
+    from harness.budget import Budget
     from harness.targets.base import Environment, Target
 
 NAME: Final = "harness.run"
@@ -30,6 +32,10 @@ NAME: Final = "harness.run"
 _WORKER_KEY: Final = "thingwright"
 _TARGET_PROPERTY: Final = "thingwright-target"
 _LACKS_PROPERTY: Final = "thingwright-lacks"
+_BECAUSE_PROPERTY: Final = "thingwright-because"
+_NEEDS_ATTRIBUTE: Final = "__thingwright_needs__"
+
+Fixture = TypeVar("Fixture", bound="Callable[..., object]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,37 +46,53 @@ class RunSettings:
         target: one of `harness.targets.registry.TARGETS`.
         clients: how many broadcast clients are made where a test does not say.
         devices: how many devices are made where a test does not say.
-        ready_file: for the ``endpoint`` target.
-        stack: folder of another Pulumi program for the ``embedded`` target.
+        options: what the target is told.
+        max_things: how many things the run may make; None: on ``aws`` as many as `harness.budget` says, else any.
+        max_messages: how many messages it may send; None: the same.
     """
 
     target: str
     clients: int
     devices: int = 2
-    ready_file: Path | None = None
-    stack: Path | None = None
+    options: TargetOptions = field(default_factory=TargetOptions)
+    max_things: int | None = None
+    max_messages: int | None = None
 
     def check(self) -> None:
         """Find what can be found wrong without starting anything.
 
         Raises:
             SettingsError: a value is not accepted.
-            TargetUnavailable: the ready file is missing or its stand-in is gone.
+            TargetUnavailable: something that the target needs is missing.
         """
         if self.target not in TARGETS:
             raise SettingsError("target", self.target, f"the targets are {', '.join(TARGETS)}")
-        for option, count in (("--clients", self.clients), ("--devices", self.devices)):
-            if count < 1:
+        for option, count in (
+            ("--clients", self.clients),
+            ("--devices", self.devices),
+            ("--max-things", self.max_things),
+            ("--max-messages", self.max_messages),
+        ):
+            if count is not None and count < 1:
                 raise SettingsError(option, count, "at least 1")
-        if self.target == "endpoint":
-            if self.ready_file is None:
-                raise TargetUnavailable(
-                    "The endpoint target needs a ready file: start `thingwright serve --ready-file F` "
-                    "and give --ready-file=F or HARNESS_READY_FILE=F."
-                )
-            ready.read(self.ready_file)
-        if self.stack is not None and not (self.stack / "Pulumi.yaml").is_file():
-            raise SettingsError("iot_stack", str(self.stack), "the folder of a Pulumi program, with a Pulumi.yaml")
+        stack = self.options.stack
+        if stack is not None and not (stack / "Pulumi.yaml").is_file():
+            raise SettingsError("iot_stack", str(stack), "the folder of a Pulumi program, with a Pulumi.yaml")
+        make_target(self.target, self.options).check_options()
+
+    def make_budget(self, *, workers: int = 1) -> Budget | None:
+        """Return what the run may make and send; None where nobody counts.
+
+        Args:
+            workers: how many processes share the run; each may have an equal part, at least 1 of each.
+        """
+        if self.target != "aws" and self.max_things is None and self.max_messages is None:
+            return None
+        from harness.budget import MAX_MESSAGES, MAX_THINGS, Budget  # noqa: PLC0415 - only where somebody counts
+
+        things = MAX_THINGS if self.max_things is None else self.max_things
+        messages = MAX_MESSAGES if self.max_messages is None else self.max_messages
+        return Budget(things=max(1, things // workers), messages=max(1, messages // workers))
 
 
 class Run:
@@ -85,13 +107,20 @@ class Run:
         self.settings = settings
         given = (worker or {}).get(_WORKER_KEY)
         self.names = Names(given["run_id"] if given else make_run_id(), worker=worker["workerid"] if worker else "")
-        self.target: Target = self._make_target()
-        if given:
-            self.target = SharedTarget(self.target, address=given, names=self.names)
+        target = make_target(settings.target, settings.options, names=self.names)
+        self.target: Target = SharedTarget(target, address=given, names=self.names) if given else _probed(target)
         self.environment: Environment | None = None
+        self._workers = int(worker["workercount"]) if worker else 1
         self._is_worker = worker is not None
         self._summary = RunSummary(target=settings.target)
         self._server: TargetServer | None = None
+        self._is_to_be_stopped = False
+        self._trouble: list[str] = []
+
+    @cached_property
+    def budget(self) -> Budget | None:
+        """What this process may make and send of what the run may; None where nobody counts."""
+        return self.settings.make_budget(workers=self._workers)
 
     def start(self) -> Environment:
         """Start the target, once.
@@ -103,6 +132,7 @@ class Run:
         """
         __tracebackhide__ = True
         if self.environment is None:
+            self._is_to_be_stopped = True
             try:
                 self.environment = self.target.start()
             except TargetUnavailable as error:
@@ -112,9 +142,15 @@ class Run:
         return self.environment
 
     def stop(self) -> None:
-        """Stop the target."""
+        """Stop the target, if it was started.
+
+        Raises:
+            TargetError: something of it is left.
+        """
         self.environment = None
-        self.target.stop()
+        if self._is_to_be_stopped:
+            self._is_to_be_stopped = False
+            self.target.stop()
 
     def require(self, node: pytest.Item, capability: str) -> None:
         """Skip a test as not proven where the target lacks a capability.
@@ -122,25 +158,21 @@ class Run:
         Raises:
             SettingsError: there is no such capability.
         """
-        try:
-            wanted = Capability(capability)
-        except ValueError:
-            raise SettingsError("capability", capability, f"one of {', '.join(Capability)}") from None
+        wanted = parse_capability(capability)
         if wanted not in self.target.capabilities:
+            why = self.target.lacks.get(wanted, "")
             node.user_properties.append((_LACKS_PROPERTY, str(wanted)))
-            pytest.skip(f"not proven: the {self.target.name} target lacks {wanted}")
-
-    def _make_target(self) -> Target:
-        settings = self.settings
-        return make_target(settings.target, ready_file=settings.ready_file, stack=settings.stack, names=self.names)
+            node.user_properties.append((_BECAUSE_PROPERTY, why))
+            pytest.skip(f"not proven: the {self.target.name} target lacks {wanted}{': ' if why else ''}{why}")
 
     # Hooks of pytest.
 
-    def pytest_report_header(self) -> str:
-        """Say what the run is about."""
+    def pytest_report_header(self) -> list[str]:
+        """Say what the run is about, and what it may cost."""
         settings = self.settings
         crowd = f"{settings.clients} clients and {settings.devices} devices"
-        return f"thingwright: target {settings.target}, {crowd} where a test does not say"
+        lines = [f"thingwright: target {settings.target}, {crowd} where a test does not say"]
+        return [*lines, f"thingwright: {self.budget.line()}"] if self.budget is not None else lines
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Refuse behaviour markers that name no source."""
@@ -154,9 +186,11 @@ class Run:
         if not uses_target(item):
             return
         item.user_properties.append((_TARGET_PROPERTY, self.settings.target))
-        for mark in item.iter_markers("needs"):
-            for capability in mark.args:
-                self.require(item, capability)
+        wanted = list(dict.fromkeys(needs_of(item)))
+        if wanted and self.target.is_probed:
+            self.start()  # nobody can say what it has before
+        for capability in wanted:
+            self.require(item, capability)
         if self.environment is not None:
             self.target.check()
 
@@ -180,12 +214,19 @@ class Run:
         is_told = report.when == "call" or not report.passed  # who was interrupted after his setup has proven nothing
         if _TARGET_PROPERTY in properties and is_told:
             lacks = properties.get(_LACKS_PROPERTY) if report.skipped else None
-            self._summary.count(report.nodeid, report.outcome, lacks=None if lacks is None else str(lacks))
+            self._summary.count(
+                report.nodeid,
+                report.outcome,
+                lacks=None if lacks is None else str(lacks),
+                because=str(properties.get(_BECAUSE_PROPERTY, "")),
+            )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Write the count."""
-        if self._summary.outcomes:
-            terminalreporter.write_line(self._summary.line())
+        """Write the count, and what became of the target where no test could tell."""
+        for line in self._summary.lines() if self._summary.outcomes else ():
+            terminalreporter.write_line(line)
+        for line in self._trouble:
+            terminalreporter.write_line(f"thingwright: {line}", red=True)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -196,21 +237,93 @@ class Run:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """End a distributed run: stop the target before pytest-xdist waits for workers that take their time.
+        """Stop the target: in a distributed run before pytest-xdist waits for workers that take their time.
 
-        Where the target could not be used, the exit code is 4, as in any other run.
+        Where the target could not be used, the exit code is 4, as in any other run; where something of it is left, the
+        run has failed.
         """
-        if self._server is not None:
-            self._server.close()
-            if self._server.is_unavailable:
-                session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        if self._is_worker:
+            return
+        try:
+            if self._server is not None:
+                self._server.close()
+            else:
+                self.stop()  # no fixture's end has done so where all tests were skipped
+        except TeardownError as error:
+            self._trouble.append(str(error))
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._server is not None and self._server.unavailable is not None:
+            self._trouble.append(self._server.unavailable)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def pytest_unconfigure(self) -> None:
-        """Stop what no fixture's end has stopped."""
+        """Stop what nothing else has stopped."""
         if self._server is not None:
             self._server.close()
         elif not self._is_worker:
-            self.target.stop()
+            self.stop()
+
+
+def _probed(target: Target) -> Target:
+    """Return a target that tries what it has, if nobody can say what that is."""
+    if not target.is_probed:
+        return target
+
+    def probe(environment: Environment) -> Mapping[Capability, str]:
+        from harness.probing import probe as try_capabilities  # noqa: PLC0415 - only where something is to be tried
+
+        return try_capabilities(environment, patience=target.patience)
+
+    return ProbedTarget(target, probe)
+
+
+def needs(*capabilities: str) -> Callable[[Fixture], Fixture]:
+    """Declare what a fixture needs: a test that uses it is skipped, before any fixture is set up, where it is missing.
+
+    It stands directly on the function, below ``@pytest.fixture``.
+
+    Args:
+        capabilities: of `harness.targets.base.Capability`.
+
+    Raises:
+        SettingsError: there is no such capability.
+    """
+    wanted = tuple(parse_capability(each) for each in capabilities)
+
+    def declare(fixture: Fixture) -> Fixture:
+        setattr(fixture, _NEEDS_ATTRIBUTE, wanted)
+        return fixture
+
+    return declare
+
+
+def parse_capability(name: str) -> Capability:
+    """Return the capability of a name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    try:
+        return Capability(name)
+    except ValueError:
+        raise SettingsError("capability", name, f"one of {', '.join(Capability)}") from None
+
+
+def needs_of(item: pytest.Item) -> Iterator[Capability]:
+    """Find what a test needs: by its markers, and by the fixtures it uses, directly or not.
+
+    Raises:
+        SettingsError: a marker names a capability that does not exist.
+    """
+    for mark in item.iter_markers("needs"):
+        yield from map(parse_capability, mark.args)
+    definitions = getattr(item, "_fixtureinfo", None)
+    for name, found in definitions.name2fixturedefs.items() if definitions else ():
+        for definition in reversed(found):  # the last one overrides the others, and may build on the one before it
+            yield from getattr(definition.func, _NEEDS_ATTRIBUTE, ())
+            if name not in definition.argnames:
+                break
 
 
 def uses_target(item: pytest.Item) -> bool:

@@ -1,7 +1,7 @@
-"""What the commands are told: command line, then ready file, then environment, then default; read once and passed down.
+"""What the commands are told: command line, then ready file or stack outputs, then environment, then default.
 
 A ready file stands above the environment because it names one running stand-in: an ``AWS_REGION`` that happens to be
-exported must not lead a client of it elsewhere.
+exported must not lead a client of it elsewhere. The outputs of a stack do so for the same reason.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from harness.errors import SettingsError, TargetUnavailable
 from harness.targets import ready
+from harness.targets.outputs import StackOutputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,18 +92,29 @@ class ClientSettings(BaseSettings):
     admin_token: SecretStr | None = None
 
     @classmethod
-    def of(cls, flags: Mapping[str, Any], *, ready_file: Path | None = None) -> Self:
+    def of(cls, flags: Mapping[str, Any], *, ready_file: Path | None = None, stack_outputs: Path | None = None) -> Self:
         """Make the settings.
 
         Args:
             flags: field name to what the command line says; None says nothing.
             ready_file: of a running ``thingwright serve``; None when there is none.
+            stack_outputs: file with the outputs of a stack on AWS; None when there is none.
 
         Raises:
             SettingsError: something needed is missing or not accepted.
-            TargetUnavailable: the ready file cannot be used, or tells of no stack.
+            TargetUnavailable: the ready file or the outputs cannot be used, or tell of no stack.
         """
-        known = {} if ready_file is None else _known_from(ready.read(ready_file))
+        known: dict[str, Any] = {}
+        if ready_file is not None and stack_outputs is not None:
+            raise SettingsError(
+                "--stack-outputs", str(stack_outputs), "either this or --ready-file (HARNESS_READY_FILE)"
+            )
+        if ready_file is not None:
+            known = _known_from(ready.read(ready_file))
+        elif stack_outputs is not None:
+            from harness.targets.aws import read_outputs  # noqa: PLC0415 - few clients start from outputs
+
+            known = _known_from_outputs(StackOutputs.parse(read_outputs(stack_outputs)))
         said = {name: value for name, value in flags.items() if value is not None}
         try:
             settings = cls(**{**known, **said})
@@ -162,6 +175,19 @@ def _known_from(running: ready.ReadyFile) -> dict[str, Any]:
         "client_id_prefix": running.outputs.get("clientIdPrefix", "public-"),
         "admin_url": running.admin_url,
         "admin_token": running.admin_token,
+    }
+
+
+def _known_from_outputs(outputs: StackOutputs) -> dict[str, Any]:
+    """Give what a stack on AWS says of a client's settings."""
+    return {
+        "endpoint": outputs.iot_endpoint,
+        "region": outputs.region,
+        "identity_pool_id": outputs.identity_pool_id,
+        "topic": outputs.topic_prefix + PUBLIC_TOPIC_LEVEL,
+        "port": urlsplit(outputs.iot_wss_url).port or 443,
+        "ca_file": Path(outputs.ca_file) if outputs.ca_file else None,
+        "client_id_prefix": outputs.client_id_prefix,
     }
 
 

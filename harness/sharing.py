@@ -2,9 +2,10 @@
 
 The controller of pytest-xdist collects no tests, so it cannot know whether any of them needs a target. It listens
 instead: the first worker with such a test asks, the controller starts the target, and every worker that asks gets the
-same ready file. The controller owns the target, so a worker that ends early takes nothing with it.
+same environment, with what the target has and lacks. The controller owns the target, so a worker that ends early takes
+nothing with it.
 
-The two speak HTTP on loopback. The answer holds the stand-in's keys, so it takes a token that the controller made and
+The two speak HTTP on loopback. The answer holds the target's keys, so it takes a token that the controller made and
 handed to its workers.
 """
 
@@ -15,22 +16,21 @@ import hmac
 import json
 import secrets
 import threading
-from dataclasses import asdict
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.errors import TargetError, TargetUnavailable
-from harness.targets.base import Environment
-from harness.targets.ready import ReadyFile
+from harness.errors import TargetError, TargetUnavailable, TeardownError
+from harness.targets.base import Capability, Environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.targets.base import Capability, Target
+    from harness.targets.base import Target
     from harness.targets.names import Names
 
-_LONGER_THAN_ANY_START: Final = 120.0
+_LONGER_THAN_ANY_START: Final = 900.0
+"""Seconds: a container's image may have to be fetched."""
 _POLL: Final = 0.05
 
 
@@ -42,7 +42,7 @@ class TargetServer:
     """
 
     def __init__(self, target: Target) -> None:
-        self.is_unavailable = False
+        self.unavailable: str | None = None
         self._target = target
         self._token = secrets.token_urlsafe(32)
         self._lock = threading.Lock()
@@ -57,20 +57,30 @@ class TargetServer:
         return {"port": self._http.server_port, "token": self._token}
 
     def close(self) -> None:
-        """Stop listening and stop the target, also when it is just starting; without effect when that has happened."""
+        """Stop listening and stop the target, also when it is just starting; without effect when that has happened.
+
+        Raises:
+            TargetError: something of it is left.
+        """
         if self._is_closed.is_set():
             return
         self._is_closed.set()
         self._http.shutdown()
         self._http.server_close()
         if self._lock.acquire(blocking=False):
-            self._target.stop()
-            self._lock.release()
-        else:
-            # It is starting. Stopping breaks that off, and the start then cleans up after itself as well: whichever
-            # of the two comes second may find things gone.
-            with contextlib.suppress(Exception):
+            try:
                 self._target.stop()
+            finally:
+                self._lock.release()
+        else:
+            # It is starting. Stopping breaks that off or waits for it, and the start then cleans up after itself as
+            # well: whichever of the two comes second may find things gone.
+            try:
+                self._target.stop()
+            except TeardownError:
+                raise
+            except Exception:  # noqa: BLE001, S110 - see above
+                pass
 
     def _tell(self) -> dict[str, Any]:
         with self._lock:
@@ -79,9 +89,10 @@ class TargetServer:
             if self._answer is None:
                 self._answer = self._start()
                 if self._is_closed.is_set():
-                    self._target.stop()
+                    with contextlib.suppress(TargetError):  # whoever has closed tells of it
+                        self._target.stop()
                     return {"error": "the run is over"}
-            elif "ready" in self._answer:
+            elif "environment" in self._answer:
                 try:
                     self._target.check()
                 except TargetError as error:
@@ -89,14 +100,19 @@ class TargetServer:
             return self._answer
 
     def _start(self) -> dict[str, Any]:
+        target = self._target
         try:
-            ready = self._target.start().ready
+            environment = target.start()
         except TargetError as error:
-            self.is_unavailable = isinstance(error, TargetUnavailable)
+            self.unavailable = str(error) if isinstance(error, TargetUnavailable) else None
             return {"error": str(error)}
         except Exception as error:  # noqa: BLE001 - a thread boundary: the workers get it
             return {"error": f"{type(error).__name__}: {error}"}
-        return {"ready": asdict(ready)} if ready else {"error": f"the {self._target.name} target cannot be shared"}
+        return {
+            "environment": environment.to_json(),
+            "capabilities": sorted(target.capabilities),
+            "lacks": dict(target.lacks),
+        }
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
@@ -129,17 +145,33 @@ class SharedTarget:
     """A worker's side: the target that the controller runs.
 
     Args:
-        owned: the target as this process would run it; tells name, capabilities and patience.
+        owned: the target as this process would run it; tells name and patience, and what it has where that is known
+            without starting it.
         address: as the controller gave it.
         names: makes the names of everything this worker creates.
     """
 
     def __init__(self, owned: Target, *, address: Mapping[str, Any], names: Names) -> None:
         self.name: str = owned.name
-        self.capabilities: frozenset[Capability] = owned.capabilities
+        self.is_probed: bool = owned.is_probed
         self.patience: float = owned.patience
+        self._owned = owned
         self._address = address
         self._names = names
+        self._told: tuple[frozenset[Capability], Mapping[Capability, str]] | None = None
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the controller's target has; before anybody has asked for it, what it has in any case."""
+        return self._told[0] if self._told else self._owned.capabilities
+
+    @property
+    def lacks(self) -> Mapping[Capability, str]:
+        """The same for what is missing."""
+        return self._told[1] if self._told else self._owned.lacks
+
+    def check_options(self) -> None:
+        """Leave it to the controller, which has done so."""
 
     def start(self) -> Environment:
         """Ask the controller for the target, which starts it for the first who asks.
@@ -147,7 +179,10 @@ class SharedTarget:
         Raises:
             TargetError: it could not be started there.
         """
-        return Environment.from_ready(self.name, ReadyFile(**self._ask()), names=self._names)
+        answer = self._ask()
+        capabilities = frozenset(map(Capability, answer["capabilities"]))
+        self._told = capabilities, {Capability(name): why for name, why in answer["lacks"].items()}
+        return Environment.from_json(answer["environment"], names=self._names)
 
     def check(self) -> None:
         """Ask whether the target still runs.
@@ -164,12 +199,11 @@ class SharedTarget:
         connection = HTTPConnection("127.0.0.1", self._address["port"], timeout=_LONGER_THAN_ANY_START)
         try:
             connection.request("GET", "/", headers={"Authorization": f"Bearer {self._address['token']}"})
-            answer = json.loads(connection.getresponse().read())
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
         except (OSError, HTTPException, ValueError) as error:
             raise TargetError(f"the controller of this run does not answer ({error!r})") from error
         finally:
             connection.close()
         if "error" in answer:
             raise TargetError(answer["error"])
-        ready: dict[str, Any] = answer["ready"]
-        return ready
+        return answer

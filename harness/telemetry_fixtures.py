@@ -16,7 +16,8 @@ import pytest
 import pytest_asyncio
 
 from harness.errors import ExpectationError, TargetUnavailable, TeardownError
-from harness.fixtures import _run
+from harness.fixtures import _marks
+from harness.run import needs
 from harness.targets.base import Capability
 
 if TYPE_CHECKING:
@@ -118,7 +119,11 @@ class Telemetry:
         self.patience = patience
         self._environment = environment
         self.rules: Rules = Rules(
-            make_iot=lambda: environment.client("iot"), make_name=environment.names.unique, stack_rule=stack.rule_name
+            make_iot=lambda: environment.client("iot"),
+            make_name=environment.names.unique,
+            stack_rule=stack.rule_name,
+            tags=_marks(environment),
+            patience=patience,
         )
         self.stories: Stories = Stories(trace=trace, rules=self.rules, patience=patience)
 
@@ -169,15 +174,16 @@ def telemetry(
 
 
 @pytest.fixture
+@needs(Capability.TRACE)
 def stories(telemetry: Telemetry) -> Stories:
     """Tells what became of a message: ``await stories.until_over(reading)``; needs the capability TRACE."""
     return telemetry.stories
 
 
 @pytest_asyncio.fixture
-async def receiver(request: pytest.FixtureRequest, telemetry: Telemetry) -> ReceiverView:
+@needs(Capability.HTTP_ACTION)
+async def receiver(telemetry: Telemetry) -> ReceiverView:
     """The stack's receiver: what was posted to it, how it answered, what it has counted since the test began."""
-    _run(request).require(request.node, Capability.HTTP_ACTION)
     from harness.clients.receiver import ReceiverView  # noqa: PLC0415 - clients are imported by the tests that use them
 
     stack = telemetry.stack
@@ -190,6 +196,7 @@ async def receiver(request: pytest.FixtureRequest, telemetry: Telemetry) -> Rece
 
 
 @pytest_asyncio.fixture
+@needs(Capability.HTTP_ACTION)
 async def rows(telemetry: Telemetry, receiver: ReceiverView) -> Rows:
     """The rows of the stack's table: ``await rows.expect(device_id=…)``."""
     from harness.clients.rows import Rows  # noqa: PLC0415 - clients are imported by the tests that use them
@@ -204,9 +211,9 @@ async def rows(telemetry: Telemetry, receiver: ReceiverView) -> Rows:
 
 
 @pytest_asyncio.fixture
-async def dead_letters(request: pytest.FixtureRequest, telemetry: Telemetry) -> DeadLetters:
+@needs(Capability.HTTP_ACTION)
+async def dead_letters(telemetry: Telemetry) -> DeadLetters:
     """The stack's queue of readings that could not be delivered: ``await dead_letters.expect(reading)``."""
-    _run(request).require(request.node, Capability.HTTP_ACTION)
     from harness.clients.dead_letters import DeadLetters  # noqa: PLC0415 - clients are imported by the tests that use them
 
     return DeadLetters(
@@ -218,13 +225,13 @@ async def dead_letters(request: pytest.FixtureRequest, telemetry: Telemetry) -> 
 
 
 @pytest.fixture
-def redrive(request: pytest.FixtureRequest, telemetry: Telemetry) -> Redrive:
+@needs(Capability.HTTP_ACTION)
+def redrive(telemetry: Telemetry) -> Redrive:
     """Delivers the dead letters of a test's own rules, as `thingwright redrive` does those of all.
 
     ``await redrive(rule, letters=1)``; a letter is not left alone for its age, so the test has to know that neither its
     rule nor the receiver still work on the message.
     """
-    _run(request).require(request.node, Capability.HTTP_ACTION)
     from harness.clients.letter_box import LetterBox  # noqa: PLC0415 - clients are imported by the tests that use them
     from harness.clients.redriving import Outcome, Redriver  # noqa: PLC0415 - the same
     from harness.clients.stored import StoredRows  # noqa: PLC0415 - the same
@@ -264,13 +271,13 @@ def redrive(request: pytest.FixtureRequest, telemetry: Telemetry) -> Redrive:
 
 
 @pytest_asyncio.fixture
-async def make_rule(request: pytest.FixtureRequest, telemetry: Telemetry) -> AsyncIterator[MakeRule]:
+@needs(Capability.HTTP_ACTION)
+async def make_rule(telemetry: Telemetry) -> AsyncIterator[MakeRule]:
     """Makes rules of the test's own, copies of the stack's with something changed; deleted after the test."""
-    _run(request).require(request.node, Capability.HTTP_ACTION)
     from harness.clients.destinations import destinations_at  # noqa: PLC0415 - as above
 
     rules = telemetry.rules
-    made: list[Rule] = []
+    made: list[str] = []
     foreseen: dict[str, set[str]] = {}
 
     async def make(**changes: Any) -> Rule:
@@ -278,48 +285,50 @@ async def make_rule(request: pytest.FixtureRequest, telemetry: Telemetry) -> Asy
         url = changes.get("confirmation_url") or changes.get("url")
         if url is not None and url not in foreseen:
             foreseen[url] = {each.arn for each in await destinations_at(url, rules=rules)}
-        rule = await rules.make(**changes)
-        made.append(rule)
-        return rule
-
-    async def remove_extra(url: str, arns: set[str]) -> None:
-        extra = [each for each in await destinations_at(url, rules=rules) if each.arn not in arns]
-        await _remove((f"destination {each.arn}", each.delete()) for each in extra)
+        made.append(rules.new_name())  # before there is a rule: whoever is interrupted has it removed all the same
+        return await rules.make(name=made[-1], **changes)
 
     yield make
-    steps = [(f"rule {rule.name}", rules.remove(rule)) for rule in made]
+    steps = [(f"rule {name}", rules.remove(name)) for name in made]
     # AWS IoT makes destinations that a rule lacks, and keeps them.
-    steps += [(f"destinations at {url}", remove_extra(url, arns)) for url, arns in foreseen.items()]
+    steps += [(f"destinations at {url}", _remove_extra(url, arns, rules)) for url, arns in foreseen.items()]
     await _remove(steps)
 
 
 @pytest_asyncio.fixture
-async def make_destination(request: pytest.FixtureRequest, telemetry: Telemetry) -> AsyncIterator[MakeDestination]:
+@needs(Capability.DESTINATION_CONFIRMATION)
+async def make_destination(telemetry: Telemetry) -> AsyncIterator[MakeDestination]:
     """Makes destinations for HTTP actions; deleted after the test."""
-    _run(request).require(request.node, Capability.DESTINATION_CONFIRMATION)
     from harness.clients import destinations  # noqa: PLC0415 - as above
 
+    rules = telemetry.rules
     made: list[Destination] = []
+    begun: dict[str, set[str]] = {}
 
     async def make(url: str, *, status: Status = "ENABLED") -> Destination:
-        destination = await destinations.make_destination(url, rules=telemetry.rules, patience=telemetry.patience)
-        made.append(destination)
-        await destination.expect(status)
-        return destination
+        if url not in begun:
+            begun[url] = {each.arn for each in await destinations.destinations_at(url, rules=rules)}
+        made.append(await destinations.make_destination(url, rules=rules, patience=telemetry.patience))
+        del begun[url]
+        await made[-1].expect(status)
+        return made[-1]
 
     yield make
-    await _remove((f"destination {each.arn}", each.delete()) for each in made)
+    steps = [(f"destination {each.arn}", each.delete()) for each in made]
+    # A destination has no name before it is there: what came of a call that was interrupted is known by its URL.
+    steps += [(f"destinations at {url}", _remove_extra(url, arns, rules)) for url, arns in begun.items()]
+    await _remove(steps)
 
 
 @pytest_asyncio.fixture
+@needs(Capability.HTTP_ACTION)
 async def make_receiver(
-    request: pytest.FixtureRequest, telemetry: Telemetry, make_destination: MakeDestination, faults: Faults
+    telemetry: Telemetry, make_destination: MakeDestination, faults: Faults
 ) -> AsyncIterator[MakeReceiver]:
     """Starts further receivers for the test to stop and start; needs the capability FAULTS, and stopped after the test.
 
     A rule posts to one by ``make_rule(topic=…, url=made.ingest_url)``.
     """
-    _run(request).require(request.node, Capability.HTTP_ACTION)
     from harness.clients.receiver import RunningReceiver  # noqa: PLC0415 - as above
 
     made: list[RunningReceiver] = []
@@ -343,17 +352,33 @@ async def make_receiver(
     await _remove((f"receiver {each.name}", each.stop()) for each in made if each.is_running)
 
 
+async def _remove_extra(url: str, arns: set[str], rules: Rules) -> None:
+    """Delete the destinations with a confirmation URL, but for those of some ARNs."""
+    from harness.clients.destinations import destinations_at  # noqa: PLC0415 - as above
+
+    extra = [each for each in await destinations_at(url, rules=rules) if each.arn not in arns]
+    await _remove((f"destination {each.arn}", each.delete()) for each in extra)
+
+
 async def _remove(steps: Iterable[tuple[str, Awaitable[None]]]) -> None:
     """Do every step, whatever becomes of the others.
 
     Raises:
         TeardownError: some failed; says what is left and why.
     """
-    left = []
+    left: list[str] = []
+    interrupts: list[BaseException] = []
     for name, step in steps:
         try:
             await step
         except Exception as error:  # noqa: BLE001 - told of below, with those of the other steps
             left.append(f"{name} ({error})")
+        except BaseException as error:  # noqa: BLE001 - raised below, once all the other steps are done
+            interrupts.append(error)
+            left.append(f"{name} (interrupted)")
+    failure = TeardownError(left, remedy="`thingwright sweep --delete` removes it once the run's time is over")
+    if interrupts:
+        interrupts[0].add_note(str(failure))
+        raise interrupts[0]
     if left:
-        raise TeardownError(left, remedy="delete them by hand, or restart the stand-in")
+        raise failure

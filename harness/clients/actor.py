@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from awscrt import mqtt5
@@ -15,8 +16,10 @@ from awscrt import mqtt5
 from harness.clients.connection import Connection, Ended, NativeClient, stopped
 from harness.clients.handover import Handover
 from harness.clients.inbox import Delivery, Inbox
+from harness.clients.loopback import reached_at
 from harness.clients.message import Message, as_payload
 from harness.clients.refusal import FIRST_FAILURE, Action, Refusal, how_refused
+from harness.clients.settling import is_let_in, refused
 from harness.clients.trace import detail, is_consent
 from harness.clients.waiting import PATIENCE, STOP_WITHIN
 from harness.errors import (
@@ -29,12 +32,13 @@ from harness.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from awscrt import io
 
     from harness.clients.message import Payload
     from harness.clients.refusal import How
+    from harness.clients.spending import Budget
     from harness.clients.trace import Trace
 
 _AWS_LIMITS: Final = mqtt5.ExtendedValidationAndFlowControlOptions.AWS_IOT_CORE_DEFAULTS
@@ -71,6 +75,8 @@ class Actor(ABC):
         trace: the target's trace, where it has one: refusals and failures quote it.
         handover: shared by the actors of one test; one of its own when None.
         has_metrics: whether to name the SDK in the user name, as AWS's builders do.
+        settles_within: seconds it may take until a change of what it may do holds, as on AWS; 0: it holds at once.
+        budget: how many messages the run may have; None: as many as it likes.
     """
 
     def __init__(
@@ -82,6 +88,8 @@ class Actor(ABC):
         trace: Trace | None = None,
         handover: Handover | None = None,
         has_metrics: bool = True,
+        settles_within: float = 0.0,
+        budget: Budget | None = None,
     ) -> None:
         self.client_id = client_id
         self.endpoint = endpoint
@@ -90,6 +98,8 @@ class Actor(ABC):
         self._trace = trace
         self._handover = handover
         self._has_metrics = has_metrics
+        self._settles_within = settles_within
+        self._budget = budget
         self._connection: Connection | None = None
         self._subscriptions: dict[str, int] = {}
         self._restored = 0
@@ -128,8 +138,12 @@ class Actor(ABC):
             return f"is connected{again}, {listens}"
         return f"lost its connection ({connection.ended or 'it was stopped'}), {listens}"
 
-    async def connect(self) -> None:
+    async def connect(self, *, insist: bool = False) -> None:
         """Connect and wait for the CONNACK.
+
+        Args:
+            insist: take no refusal for an answer as long as what lets this one in may not yet hold; without effect
+                where changes hold at once.
 
         Raises:
             ConnectionRefused: the broker, or what stands before it, did not let this client in; says how and, where
@@ -137,7 +151,8 @@ class Actor(ABC):
             TargetUnavailable: the endpoint cannot be reached.
         """
         __tracebackhide__ = True
-        if (refusal := await self._try_connect()) is not None:
+        refusal = await self._try_connect()
+        if refusal is not None and not (insist and await is_let_in(self._up(), within=self._settles_within)):
             await self.has_stopped()  # whether or not it did: the refusal is what there is to tell
             raise ConnectionRefused(self.client_id, how=refusal.how, because=refusal.because)
 
@@ -181,6 +196,7 @@ class Actor(ABC):
             retain: have the broker keep it for later subscribers.
 
         Raises:
+            BudgetExceeded: the run may send no more; nothing was sent.
             OperationRefused: the broker did not take it; says how and, where known, why.
             ExpectationError: the broker did not answer in time.
         """
@@ -201,6 +217,9 @@ class Actor(ABC):
     ) -> Refusal:
         """Try one thing that has to be refused.
 
+        Where changes take their time, it is tried again until it is refused: what was taken from this client may have
+        been there a moment ago.
+
         Args:
             connect: try to connect.
             subscribe: topic filter to subscribe to.
@@ -213,28 +232,34 @@ class Actor(ABC):
             What was tried, how it was refused and, where known, why.
 
         Raises:
-            ExpectationError: it was granted, or the broker did not answer in time.
+            BudgetExceeded: the run may send no more.
+            ExpectationError: it was granted, where changes take their time again and again; or the broker did not
+                answer in time.
             ValueError: not exactly one thing to try.
         """
         __tracebackhide__ = True
         if (connect, subscribe is not None, publish is not None).count(True) != 1:
             raise ValueError("expect_refusal takes exactly one of connect=True, subscribe=… and publish=…")
         action: Action
+        attempt: Callable[[], Awaitable[Refusal | None]]
+        undo: Callable[[], Awaitable[None]]
         if subscribe is not None:
             action, resource = "iot:Subscribe", subscribe
-            refusal = await self._try_subscribe(subscribe, qos=qos)
+            attempt = partial(self._try_subscribe, subscribe, qos=qos)
+            undo = partial(self.unsubscribe, subscribe)
         elif publish is not None:
             action, resource = "iot:Publish", publish
-            message = self._message(publish, payload, qos=qos)
-            refusal = await self._try_publish(message, retain=retain, awaits_end=True)
+            content = as_payload(payload)
+            attempt = partial(self._try_forbidden, publish, content, qos=qos, retain=retain)
+            undo = _leave_it
         else:
             action, resource = "iot:Connect", self.client_id
-            if (refusal := await self._try_connect()) is not None:
-                await self.stop()
-        if refusal is not None:
+            attempt, undo = self._try_to_come_in, self._get_out
+        if (refusal := await refused(attempt, undo=undo, within=self._settles_within)) is not None:
             return refusal
+        within = f" within {self._settles_within:g} s" if self._settles_within else ""
         raise ExpectationError(
-            f"{self.client_id} was to be refused to {_in_words(action, resource)}, and was allowed to",
+            f"{self.client_id} was to be refused to {_in_words(action, resource)}{within}, and was allowed to",
             near_misses=await self._why_allowed(action, resource),
             trace=await self._tail(),
         )
@@ -299,6 +324,20 @@ class Actor(ABC):
         because = await self._why_not_let_in(self._trace, how) if self._trace else None
         return Refusal(action="iot:Connect", resource=self.client_id, how=how, because=because)
 
+    async def _try_to_come_in(self) -> Refusal | None:
+        if (refusal := await self._try_connect()) is not None:
+            await self.stop()
+        return refusal
+
+    async def _get_out(self) -> None:
+        """End the connection for good, and be as before the first."""
+        if not await stopped(self._connection, within=STOP_WITHIN):
+            raise TeardownError([self.client_id], remedy=f"it did not stop within {STOP_WITHIN:g} s")
+        self._connection = None
+
+    async def _try_forbidden(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> Refusal | None:
+        return await self._try_publish(self._message(topic, payload, qos=qos), retain=retain, awaits_end=True)
+
     async def _try_subscribe(self, topic_filter: str, *, qos: int) -> Refusal | None:
         __tracebackhide__ = True
         outcome = await self._answer(
@@ -323,6 +362,8 @@ class Actor(ABC):
     async def _try_publish(self, message: Message, *, retain: bool = False, awaits_end: bool = False) -> Refusal | None:
         __tracebackhide__ = True
         connection, topic, qos = self._up(), message.topic, message.qos
+        if self._budget is not None:
+            self._budget.take_messages()
         downs = connection.downs
         packet = mqtt5.PublishPacket(topic=topic, payload=message.payload, qos=mqtt5.QoS(qos), retain=retain)
         outcome = await self._answer(
@@ -403,7 +444,7 @@ class Actor(ABC):
     def _options(self) -> mqtt5.ClientOptions:
         endpoint = self.endpoint
         return mqtt5.ClientOptions(
-            host_name=endpoint.host,
+            host_name=reached_at(endpoint.host),
             port=endpoint.port,
             tls_ctx=self._tls_context(),
             connect_options=mqtt5.ConnectPacket(client_id=self.client_id, keep_alive_interval_sec=1_200),
@@ -421,6 +462,8 @@ class Actor(ABC):
     # Called on the loop's thread by the connection.
 
     def _deliver(self, packet: mqtt5.PublishPacket, received_at: float) -> None:
+        if self._budget is not None:
+            self._budget.count_delivery()
         self.inbox.deliver(
             Delivery(
                 topic=packet.topic,
@@ -472,6 +515,10 @@ class Actor(ABC):
     @abstractmethod
     async def _why_not_let_in(self, trace: Trace, how: How) -> str | None:
         """Ask the trace why this one was not let in."""
+
+
+async def _leave_it() -> None:
+    """Take nothing back: what was published is."""
 
 
 def _in_words(action: Action, resource: str) -> str:

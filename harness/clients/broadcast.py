@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.clients.credentials import CredentialSource, TemporaryCredentials
     from harness.clients.handover import Handover
     from harness.clients.refusal import How
+    from harness.clients.spending import Budget
     from harness.clients.trace import Trace
 
 CLIENT_ID_PREFIX: Final = "public-"
@@ -64,11 +65,13 @@ class BroadcastClient(Actor):
         trace: the target's trace, where it has one: refusals and failures quote it.
         handover: shared by the clients of one test; one of its own when None.
         has_metrics: whether to name the SDK in the user name, as AWS's builders do.
+        settles_within: seconds it may take until a change of what it may do holds, as on AWS; 0: it holds at once.
+        budget: how many messages the run may have; None: as many as it likes.
     """
 
     endpoint: WssEndpoint
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first two have defaults, and are told by name
         self,
         *,
         endpoint: WssEndpoint,
@@ -79,6 +82,8 @@ class BroadcastClient(Actor):
         trace: Trace | None = None,
         handover: Handover | None = None,
         has_metrics: bool = True,
+        settles_within: float = 0.0,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(
             client_id=client_id or make_client_id(),
@@ -87,9 +92,13 @@ class BroadcastClient(Actor):
             trace=trace,
             handover=handover,
             has_metrics=has_metrics,
+            settles_within=settles_within,
+            budget=budget,
         )
         self._credentials = credentials
-        self._signer = HandshakeSigner(source=credentials, region=endpoint.region, signature=Signature(signature))
+        self._signer = HandshakeSigner(
+            source=credentials, host=endpoint.host, region=endpoint.region, signature=Signature(signature)
+        )
 
     @property
     def credentials(self) -> TemporaryCredentials | None:
@@ -101,8 +110,12 @@ class BroadcastClient(Actor):
         """Access key of its last handshake, None before the first and when it does not sign."""
         return self._signer.used.access_key_id if self._signer.used else None
 
-    async def connect(self) -> None:
+    async def connect(self, *, insist: bool = False) -> None:
         """Get credentials, connect and wait for the CONNACK.
+
+        Args:
+            insist: take no refusal for an answer as long as what lets this one in may not yet hold; without effect
+                where changes hold at once.
 
         Raises:
             ConnectionRefused: the broker, or what stands before it, did not let this client in; says how and, where
@@ -111,7 +124,7 @@ class BroadcastClient(Actor):
             botocore.exceptions.ClientError: there are no credentials for this guest.
         """
         __tracebackhide__ = True
-        await super().connect()
+        await super().connect(insist=insist)
 
     async def _prepare(self) -> None:
         if self._signer.signature is not Signature.MISSING:
@@ -129,8 +142,11 @@ class BroadcastClient(Actor):
         return await trace.why_connection_refused(client_id=self.client_id, how=how, access_key_id=self.access_key_id)
 
     def _went_down(self, ended: Ended) -> None:
-        if how_refused(ended.error_name) == "upgrade-403" and self._signer.used is not None:
-            self._credentials.discard(self._signer.used)
+        if how_refused(ended.error_name) != "upgrade-403" or self._signer.used is None:
+            return
+        if self._settles_within and not self.connections:
+            return  # they are fresh and may hold in a moment, as others would have to
+        self._credentials.discard(self._signer.used)
 
 
 def make_client_id(prefix: str = CLIENT_ID_PREFIX) -> str:

@@ -23,6 +23,8 @@ _BACKDATED: Final = timedelta(minutes=5)
 _LIFE: Final = timedelta(days=30)
 _NAME: Final = "AWS IoT Certificate"
 """The subject AWS gives to certificates whose key it makes."""
+_LONGEST_NAME: Final = 64
+"""Characters of a common name, RFC 5280 (ub-common-name)."""
 
 
 def make_key(*, platform: str = sys.platform) -> PrivateKey:
@@ -42,9 +44,16 @@ def private_pem(key: PrivateKey) -> str:
     return key.private_bytes(_PEM, form, serialization.NoEncryption()).decode()
 
 
-def make_request(key: PrivateKey) -> str:
-    """Make a certificate signing request, PEM."""
-    builder = x509.CertificateSigningRequestBuilder().subject_name(_named(_NAME))
+def make_request(key: PrivateKey, *, common_name: str = _NAME) -> str:
+    """Make a certificate signing request, PEM.
+
+    Args:
+        key: the key that the certificate is for.
+        common_name: whom the certificate is to name; of a long one the last 64 characters, which is where a name
+            carries its run. AWS does not document that it keeps the subject of a request [unverified]; where it did
+            not, a certificate without a thing would not tell whose it is.
+    """
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_named(common_name[-_LONGEST_NAME:]))
     return builder.sign(key, hashes.SHA256()).public_bytes(_PEM).decode()
 
 

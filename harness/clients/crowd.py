@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from harness.clients.actor import Actor
 
 
-async def connect_all(clients: Iterable[Actor], *, subscribe: str | None = None) -> None:
+async def connect_all(clients: Iterable[Actor], *, subscribe: str | None = None, insist: bool = True) -> None:
     """Connect many clients at once and have each of them subscribe.
+
+    Args:
+        clients: not connected yet.
+        subscribe: topic filter that each of them subscribes to.
+        insist: all of them should get in, now or as soon as what lets them in holds.
 
     Raises:
         Exception: what the first of those that failed raised, with a note on how many others did.
@@ -23,7 +28,7 @@ async def connect_all(clients: Iterable[Actor], *, subscribe: str | None = None)
     __tracebackhide__ = True
 
     async def join(client: Actor) -> None:
-        await client.connect()
+        await client.connect(insist=insist)
         if subscribe is not None:
             await client.subscribe(subscribe)
 

@@ -45,8 +45,8 @@ class Destination:
         await self._rules.call("update_topic_rule_destination", arn=self.arn, status="DISABLED")
 
     async def delete(self) -> None:
-        """Delete it."""
-        await self._rules.call("delete_topic_rule_destination", arn=self.arn)
+        """Delete it; without effect when that has happened."""
+        await self._rules.remove_destination(self.arn)
 
     async def expect(self, status: Status) -> None:
         """Wait until it has a status.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.clients.identities import DeviceIdentity
     from harness.clients.message import Payload
     from harness.clients.refusal import How
+    from harness.clients.spending import Budget
     from harness.clients.trace import Trace
 
 Number: TypeAlias = int | float | Decimal
@@ -95,11 +96,13 @@ class Device(Actor):
         trace: the target's trace, where it has one: refusals and failures quote it.
         handover: shared by the devices of one test; one of its own when None.
         has_metrics: whether to name the SDK in the user name, as AWS's builders do.
+        settles_within: seconds it may take until a change of what it may do holds, as on AWS; 0: it holds at once.
+        budget: how many messages the run may have; None: as many as it likes.
     """
 
     endpoint: MqttsEndpoint
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first two have defaults, and are told by name
         self,
         *,
         endpoint: MqttsEndpoint,
@@ -110,6 +113,8 @@ class Device(Actor):
         trace: Trace | None = None,
         handover: Handover | None = None,
         has_metrics: bool = True,
+        settles_within: float = 0.0,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(
             client_id=client_id or identity.thing_name,
@@ -118,6 +123,8 @@ class Device(Actor):
             trace=trace,
             handover=handover,
             has_metrics=has_metrics,
+            settles_within=settles_within,
+            budget=budget,
         )
         self.identity = identity
         self.telemetry_topic = telemetry_topic

@@ -2,12 +2,18 @@
 
 Every call blocks, and many threads may make them at once: asking AWS takes far longer than making a key, so many
 identities are made side by side.
+
+Whatever has a name is noted before it is made, and a certificate, which has none before it is there, carries its
+thing's name as its subject: nothing is ever there that neither `Identities.remove` nor a sweep would find.
 """
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from json import dumps
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -21,16 +27,19 @@ from harness.clients.certificates import (
     make_self_signed,
     private_pem,
 )
-from harness.errors import TeardownError
+from harness.clients.removal import PATIENCE, Attached, Remover
+from harness.errors import HarnessError, TeardownError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from harness.clients.spending import Budget
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 _AT_ONCE: Final = 16
-_IS_GONE: Final = "ResourceNotFoundException"
+_SWEEP: Final = "`thingwright sweep --delete` removes it once the run's time is over"
 
 
 class NameMaker(Protocol):
@@ -84,19 +93,38 @@ class DeviceIdentity:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One call that takes something back.
+@dataclass(slots=True)
+class _Certificate:
+    """What is known of a certificate that was made here.
 
     Args:
-        what: what is left behind without it.
-        operation: boto3's name of the call.
-        parameters: its arguments.
+        certificate_id: 64 hexadecimal digits.
+        arn: its ARN.
+        policies: names of policies that may be attached to it.
+        things: names of things that it may be attached to.
+        is_active: whether it may be in use.
     """
 
-    what: str
-    operation: str
-    parameters: dict[str, Any]
+    certificate_id: str
+    arn: str
+    policies: list[str] = field(default_factory=list)
+    things: list[str] = field(default_factory=list)
+    is_active: bool = True
+
+
+@dataclass(slots=True)
+class _Made:
+    """What was made for one device, or is about to be.
+
+    Args:
+        thing_name: of its thing.
+        certificates: its own.
+        policies: names of policies of its own.
+    """
+
+    thing_name: str
+    certificates: list[_Certificate] = field(default_factory=list)
+    policies: list[str] = field(default_factory=list)
 
 
 class Identities:
@@ -106,27 +134,49 @@ class Identities:
         iot: boto3's ``iot`` client.
         policy_name: the IoT policy that every certificate gets.
         names: makes the names of things and policies.
+        tags: say whose all of it is, beside the names; things have them as attributes.
+        budget: how many things the run may have; None: as many as it likes.
+        patience: seconds that removing one thing, certificate or policy may be tried again for.
     """
 
-    def __init__(self, *, iot: Any, policy_name: str, names: NameMaker) -> None:
+    def __init__(
+        self,
+        *,
+        iot: Any,
+        policy_name: str,
+        names: NameMaker,
+        tags: Mapping[str, str] | None = None,
+        budget: Budget | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
         self._iot = iot
         self._policy_name = policy_name
         self._names = names
-        self._undo: dict[str, list[_Step]] = {}
-        self._out_of_use: set[str] = set()
+        self._tags = dict(tags or {})
+        self._budget = budget
+        self._patience = patience
+        self._remover = Remover(iot, patience=patience)
+        self._made: dict[str, _Made] = {}
+        self._lives = threading.Condition()
+        self._life = 0
+        self._under_way = 0
 
-    def make(self, count: int, *, hint: str = "device") -> list[DeviceIdentity]:
+    def make(self, count: int, *, hint: str = "device", may_publish: str | None = None) -> list[DeviceIdentity]:
         """Register many devices side by side.
 
         Args:
             count: how many.
             hint: what their names begin with.
+            may_publish: a further topic each may publish to, as `let_publish` takes it.
 
         Raises:
+            BudgetExceeded: the run may not have so many; none was made.
             Exception: what the first of those that failed raised, with a note on how many did.
         """
-        names = [self._names.thing_name(hint) for _ in range(count)]
-        outcomes = _side_by_side(self.register, names)
+        if self._budget is not None:
+            self._budget.take_things(count)
+        register = partial(self._register, life=self._life, may_publish=may_publish)
+        outcomes = _side_by_side(register, [self._names.thing_name(hint) for _ in range(count)])
         errors = [each for each in outcomes if isinstance(each, Exception)]
         if errors:
             if count > 1:
@@ -141,32 +191,14 @@ class Identities:
             thing_name: its name.
 
         Raises:
+            BudgetExceeded: the run may have no more things.
+            HarnessError: everything is being removed meanwhile.
             botocore.exceptions.ClientError: AWS IoT refused one of the calls; what was made until then is removed with
                 the rest.
         """
-        undo = self._undo.setdefault(thing_name, [])
-        key = make_key()
-        self._iot.create_thing(thingName=thing_name)
-        undo.append(_Step(f"thing {thing_name}", "delete_thing", {"thingName": thing_name}))
-
-        issued = self._iot.create_certificate_from_csr(certificateSigningRequest=make_request(key), setAsActive=True)
-        its_id, its_arn = issued["certificateId"], issued["certificateArn"]
-        certificate = f"certificate {its_id} of {thing_name}"
-        undo.append(_Step(certificate, "delete_certificate", {"certificateId": its_id}))
-        inactive = {"certificateId": its_id, "newStatus": "INACTIVE"}
-        undo.append(_Step(f"the active {certificate}", "update_certificate", inactive))
-
-        self._attach_policy(undo, self._policy_name, its_arn, certificate)
-        self._iot.attach_thing_principal(thingName=thing_name, principal=its_arn)
-        attached = {"thingName": thing_name, "principal": its_arn}
-        undo.append(_Step(f"{certificate}, attached", "detach_thing_principal", attached))
-        return DeviceIdentity(
-            thing_name=thing_name,
-            certificate_id=its_id,
-            certificate_arn=its_arn,
-            certificate_pem=issued["certificatePem"],
-            private_key_pem=private_pem(key),
-        )
+        if self._budget is not None:
+            self._budget.take_things()
+        return self._register(thing_name, life=self._life)
 
     def set_status(self, identity: DeviceIdentity, status: str) -> None:
         """Change the status of a device's certificate.
@@ -179,8 +211,8 @@ class Identities:
             botocore.exceptions.ClientError: AWS IoT refused it.
         """
         self._iot.update_certificate(certificateId=identity.certificate_id, newStatus=status)
-        change = self._out_of_use.discard if status == "ACTIVE" else self._out_of_use.add
-        change(identity.certificate_id)
+        for certificate in self._certificates_of(identity):
+            certificate.is_active = status == "ACTIVE"  # what was revoked stays so, and can be deleted as it is
 
     def let_publish(self, identity: DeviceIdentity, topic: str) -> None:
         """Let a device publish to a further topic, by a policy of its own.
@@ -196,56 +228,120 @@ class Identities:
         arn = identity.certificate_arn
         if arn is None:
             raise ValueError(f"no policy can be attached to {identity.thing_name}: its certificate is not registered")
-        undo = self._undo.setdefault(identity.thing_name, [])
+        made = self._made.setdefault(identity.thing_name, _Made(identity.thing_name))
+        certificates = self._certificates_of(identity)
+        if not certificates:
+            made.certificates.append(_Certificate(identity.certificate_id, arn))
+        self._let_publish(made, (certificates or made.certificates)[-1], topic)
+
+    def remove(self) -> None:
+        """Take away everything that was made, in the order AWS IoT wants: detach, deactivate, delete.
+
+        Every step is tried, whatever became of the others; what is gone already does no harm. What is being registered
+        meanwhile is broken off first, and taken away with the rest.
+
+        Raises:
+            TeardownError: names what is left and why; another call tries it again.
+        """
+        with self._lives:
+            self._life += 1
+            self._lives.wait_for(lambda: not self._under_way, timeout=self._patience)
+        outcomes = _side_by_side(self._take_back, list(self._made.values()))
+        failures = [failure for each in outcomes for failure in _failures(each)]
+        if failures:
+            left = [f"{what} ({error})" for what, error in failures]
+            errors = [error for _, error in failures]
+            raise TeardownError(left, remedy=_SWEEP) from ExceptionGroup("while devices were removed", errors)
+
+    def _register(self, thing_name: str, *, life: int, may_publish: str | None = None) -> DeviceIdentity:
+        with self._registering(thing_name, life):
+            made = self._made.setdefault(thing_name, _Made(thing_name))
+            key = make_key()
+            attributes = {_as_attribute(name): value for name, value in self._tags.items()}
+            payload = {"attributePayload": {"attributes": attributes}} if attributes else {}
+            self._iot.create_thing(thingName=thing_name, **payload)
+            self._check_life(thing_name, life)
+            request = make_request(key, common_name=thing_name)
+            issued = self._iot.create_certificate_from_csr(certificateSigningRequest=request, setAsActive=True)
+            certificate = _Certificate(issued["certificateId"], issued["certificateArn"])
+            made.certificates.append(certificate)
+            self._check_life(thing_name, life)
+            # The policy that lets it in comes last but one, the thing it gets in as last: who is let in has it all.
+            if may_publish is not None:
+                self._let_publish(made, certificate, may_publish)
+            self._attach_policy(certificate, self._policy_name)
+            self._check_life(thing_name, life)
+            certificate.things.append(thing_name)
+            self._iot.attach_thing_principal(thingName=thing_name, principal=certificate.arn)
+            return DeviceIdentity(
+                thing_name=thing_name,
+                certificate_id=certificate.certificate_id,
+                certificate_arn=certificate.arn,
+                certificate_pem=issued["certificatePem"],
+                private_key_pem=private_pem(key),
+            )
+
+    def _let_publish(self, made: _Made, certificate: _Certificate, topic: str) -> None:
         name = self._names.unique("may-publish")
         statement = {
             "Sid": "MayPublish",
             "Effect": "Allow",
             "Action": "iot:Publish",
-            "Resource": f"{arn.rpartition(':')[0]}:topic/{topic}",
+            "Resource": f"{certificate.arn.rpartition(':')[0]}:topic/{topic}",
         }
-        self._iot.create_policy(
-            policyName=name, policyDocument=dumps({"Version": "2012-10-17", "Statement": [statement]})
-        )
-        undo.append(_Step(f"policy {name}", "delete_policy", {"policyName": name}))
-        self._attach_policy(undo, name, arn, f"certificate {identity.certificate_id} of {identity.thing_name}")
+        document = dumps({"Version": "2012-10-17", "Statement": [statement]})
+        tags = {"tags": [{"Key": name, "Value": value} for name, value in self._tags.items()]} if self._tags else {}
+        made.policies.append(name)
+        self._iot.create_policy(policyName=name, policyDocument=document, **tags)
+        self._attach_policy(certificate, name)
 
-    def remove(self) -> None:
-        """Take away everything that was made, in the order AWS IoT wants: detach, deactivate, delete.
+    def _attach_policy(self, certificate: _Certificate, policy_name: str) -> None:
+        certificate.policies.append(policy_name)
+        self._iot.attach_policy(policyName=policy_name, target=certificate.arn)
 
-        Every step is tried, whatever became of the others; what is gone already does no harm.
+    def _certificates_of(self, identity: DeviceIdentity) -> list[_Certificate]:
+        made = self._made.get(identity.thing_name)
+        known = made.certificates if made else ()
+        return [each for each in known if each.certificate_id == identity.certificate_id]
 
-        Raises:
-            TeardownError: names what is left and why.
-        """
-        everything, self._undo = list(self._undo.values()), {}
-        failures = [failure for each in _side_by_side(self._take_back, everything) for failure in _failures(each)]
-        if failures:
-            left = [f"{step.what} ({error})" for step, error in failures]
-            errors = [error for _, error in failures]
-            raise TeardownError(
-                left, remedy="remove it with the AWS API: detach, deactivate, delete"
-            ) from ExceptionGroup("while devices were removed", errors)
+    @contextmanager
+    def _registering(self, thing_name: str, life: int) -> Iterator[None]:
+        """Let `remove` wait for a registration: a thread cannot be interrupted, and would go on making things."""
+        with self._lives:
+            self._check_life(thing_name, life)
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lives:
+                self._under_way -= 1
+                self._lives.notify_all()
 
-    def _attach_policy(self, undo: list[_Step], policy_name: str, arn: str, certificate: str) -> None:
-        self._iot.attach_policy(policyName=policy_name, target=arn)
-        attached = {"policyName": policy_name, "target": arn}
-        undo.append(_Step(f"policy {policy_name} on {certificate}", "detach_policy", attached))
+    def _check_life(self, thing_name: str, life: int) -> None:
+        if life != self._life:
+            raise HarnessError(f"{thing_name} is not registered: everything is being removed")
 
-    def _take_back(self, undo: list[_Step]) -> list[tuple[_Step, Exception]]:
-        failures: list[tuple[_Step, Exception]] = []
-        while undo:
-            step = undo.pop()
-            if step.operation == "update_certificate" and step.parameters["certificateId"] in self._out_of_use:
-                continue  # it can be deleted as it is, and what was revoked stays revoked
+    def _take_back(self, made: _Made) -> list[tuple[str, Exception]]:
+        """Remove what was made for one device; return what is left, and why."""
+        remover, thing_name = self._remover, made.thing_name
+        steps: list[tuple[str, Callable[[], bool]]] = []
+        for each in made.certificates:
+            known = Attached(arn=each.arn, policies=each.policies, things=each.things, is_active=each.is_active)
+            what = f"certificate {each.certificate_id} of {thing_name}"
+            steps.append((what, partial(remover.certificate, each.certificate_id, known=known)))
+        steps += [(f"policy {name}", partial(remover.policy, name)) for name in made.policies]
+        steps.append((f"thing {thing_name}", partial(remover.thing, thing_name)))
+        failures: list[tuple[str, Exception]] = []
+        for number, (what, remove) in enumerate(steps):
             try:
-                getattr(self._iot, step.operation)(**step.parameters)
+                remove()
             except EndpointConnectionError as error:
-                failures += [(each, error) for each in (step, *reversed(undo))]  # nobody is there for the others either
+                failures += [(each, error) for each, _ in steps[number:]]  # nobody is there for the others either
                 break
             except (BotoCoreError, ClientError) as error:
-                if not (isinstance(error, ClientError) and error.response["Error"]["Code"] == _IS_GONE):
-                    failures.append((step, error))
+                failures.append((what, error))
+        if not failures:
+            self._made.pop(thing_name, None)
         return failures
 
 
@@ -265,9 +361,15 @@ def _side_by_side(call: Callable[[S], T], arguments: Sequence[S]) -> list[T | Ex
 
 
 def _failures(
-    outcome: list[tuple[_Step, Exception]] | Exception,
-) -> Iterable[tuple[_Step, Exception]]:
+    outcome: list[tuple[str, Exception]] | Exception,
+) -> Iterable[tuple[str, Exception]]:
     """Return the failures of one device's removal; a defect of ours is raised as it is."""
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
+
+
+def _as_attribute(tag: str) -> str:
+    """Return the name that a tag has as an attribute of a thing: ``thingwrightRun`` for ``thingwright:run``."""
+    first, *others = tag.split(":")
+    return first + "".join(each.capitalize() for each in others)

@@ -10,6 +10,7 @@ from harness.clients.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from harness.clients.message import Payload
+    from harness.clients.spending import Budget
     from harness.clients.trace import Trace
 
 
@@ -20,10 +21,14 @@ class Operator:
         iot_data: boto3's ``iot-data`` client.
         patience: seconds that claims about its messages wait.
         trace: the target's trace, quoted in failure messages; None where there is none.
+        budget: how many messages the run may have; None: as many as it likes.
     """
 
-    def __init__(self, *, iot_data: Any, patience: float = PATIENCE, trace: Trace | None = None) -> None:
+    def __init__(
+        self, *, iot_data: Any, patience: float = PATIENCE, trace: Trace | None = None, budget: Budget | None = None
+    ) -> None:
         self._iot_data = iot_data
+        self._budget = budget
         self._patience = patience
         self._trace = trace
 
@@ -36,8 +41,11 @@ class Operator:
             qos: 0 or 1.
 
         Raises:
+            BudgetExceeded: the run may send no more; nothing was sent.
             botocore.exceptions.ClientError: the API refused it.
         """
+        if self._budget is not None:
+            self._budget.take_messages()
         message = Message(
             topic, as_payload(payload), qos=qos, sender="the operator", patience=self._patience, trace=self._trace
         )

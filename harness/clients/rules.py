@@ -12,10 +12,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from harness.clients.waiting import SharedLook
+from harness.clients.removal import PATIENCE, Remover
+from harness.clients.waiting import SharedLook, to_the_end
 from harness.errors import TargetUnavailable
 
 if TYPE_CHECKING:
@@ -79,14 +81,24 @@ class Rules:
         make_iot: makes boto3's ``iot`` client, when it is first needed.
         make_name: makes a name from a hint that nobody else makes.
         stack_rule: name of the stack's rule; None when the stack has none.
+        tags: say whose the rules made here are, beside their names.
+        patience: seconds that removing a rule or a destination may be tried again for.
     """
 
     def __init__(
-        self, *, make_iot: Callable[[], Any], make_name: Callable[[str], str], stack_rule: str | None = None
+        self,
+        *,
+        make_iot: Callable[[], Any],
+        make_name: Callable[[str], str],
+        stack_rule: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self._make_iot = make_iot
         self._make_name = make_name
         self._stack_rule = stack_rule
+        self._tags = dict(tags or {})
+        self._patience = patience
         self._known: Rule | None = None
         self._made: dict[str, Rule] = {}
         self._made_at: dict[str, float] = {}
@@ -111,9 +123,14 @@ class Rules:
         names = [*([self._stack_rule] if self._stack_rule else []), *self._made]
         return [await self._describe(name, topic) for name in names] or ["this stack has no rule"]
 
+    def new_name(self) -> str:
+        """Return a name for `make`, to be noted before there is a rule of that name."""
+        return _NOT_IN_A_NAME.sub("_", self._make_name("rule"))
+
     async def make(
         self,
         *,
+        name: str | None = None,
         topic: str | None = None,
         where: str | None = None,
         sql: str | None = None,
@@ -125,6 +142,7 @@ class Rules:
         """Create a copy of the stack's rule with something changed.
 
         Args:
+            name: as `new_name` gave it; None makes one.
             topic: topic filter it listens to, instead of the stack's.
             where: condition; None keeps the stack's.
             sql: whole statement, in place of `topic` and `where`.
@@ -148,23 +166,33 @@ class Rules:
             _changed(action, url=url, confirmation_url=confirmation_url, headers=changed)
             for action in payload["actions"]
         ]
-        name = _NOT_IN_A_NAME.sub("_", self._make_name("rule"))
-        await self.call("create_topic_rule", ruleName=name, topicRulePayload=payload)
+        name = name or self.new_name()
+        tags = {"tags": urlencode(self._tags)} if self._tags else {}
+        await self.call("create_topic_rule", ruleName=name, topicRulePayload=payload, **tags)
         self._made[name] = rule = Rule.parse({"ruleName": name, **payload})
         self._made_at[name] = time.monotonic()
         return rule
 
-    async def remove(self, rule: Rule) -> None:
-        """Delete a rule that was made here.
+    async def remove(self, rule_name: str) -> None:
+        """Delete a rule that was made here; one that is gone, or never came to be, does no harm.
 
         Raises:
-            botocore.exceptions.ClientError: the target refused it.
+            botocore.exceptions.ClientError: the target refused it for good, or until patience was over.
         """
-        await self.call("delete_topic_rule", ruleName=rule.name)
-        del self._made[rule.name], self._made_at[rule.name]
+        await asyncio.to_thread(lambda: Remover(self._iot(), patience=self._patience).rule(rule_name))
+        self._made.pop(rule_name, None)
+        self._made_at.pop(rule_name, None)
+
+    async def remove_destination(self, arn: str) -> None:
+        """Delete a destination; one that is gone does no harm.
+
+        Raises:
+            botocore.exceptions.ClientError: the target refused it for good, or until patience was over.
+        """
+        await asyncio.to_thread(lambda: Remover(self._iot(), patience=self._patience).destination(arn))
 
     async def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Call an operation of boto3's ``iot`` client off the event loop.
+        """Call an operation of boto3's ``iot`` client off the event loop; one that makes something is seen through.
 
         Raises:
             botocore.exceptions.ClientError: the target refused it.
@@ -172,12 +200,11 @@ class Rules:
         __tracebackhide__ = True
 
         def run() -> dict[str, Any]:
-            self._client = self._client or self._make_iot()
-            answer: dict[str, Any] = getattr(self._client, operation)(**parameters)
+            answer: dict[str, Any] = getattr(self._iot(), operation)(**parameters)
             return answer
 
         try:
-            return await asyncio.to_thread(run)
+            return await (to_the_end(run) if operation.startswith("create_") else asyncio.to_thread(run))
         except ClientError as error:
             raise error.with_traceback(None) from None  # the message names the cause; a page of botocore does not
 
@@ -185,6 +212,10 @@ class Rules:
         """Close the connections to AWS IoT."""
         if self._client is not None:
             self._client.close()
+
+    def _iot(self) -> Any:
+        self._client = self._client or self._make_iot()
+        return self._client
 
     async def _original(self) -> dict[str, Any]:
         if self._stack_rule is None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from awscrt import auth
 
+from harness.clients.loopback import reached_at
+
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
@@ -43,19 +45,26 @@ class HandshakeSigner:
         source: gives the credentials, anew for each connection attempt.
         region: AWS region in the signature's scope.
         signature: what kind of signature to put on.
+        host: what the server is known as, where the connection is made to it by another name
+            (`harness.clients.loopback`).
     """
 
-    def __init__(self, *, source: CredentialSource, region: str, signature: Signature = Signature.RIGHT) -> None:
+    def __init__(
+        self, *, source: CredentialSource, region: str, signature: Signature = Signature.RIGHT, host: str = ""
+    ) -> None:
         self.region = region
         self.signature = signature
         self.used: TemporaryCredentials | None = None
         self._source = source
+        self._host = host if reached_at(host) != host else ""
 
     def __call__(self, transform_args: mqtt5.WebsocketHandshakeTransformArgs) -> None:
         """Sign a handshake and let the runtime go on.
 
         The runtime's thread serves other connections too, so credentials are never fetched on it.
         """
+        if self._host:
+            transform_args.http_request.headers.set("Host", self._host)
         if self.signature is Signature.MISSING:
             transform_args.set_done()
         elif (credentials := self._source.peek()) is not None:

@@ -21,6 +21,10 @@ FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 0.25
 """Seconds between two looks at something that cannot say when it changes: the pause grows from one to the other."""
 
+SETTLING_PAUSE: Final = 1.5
+"""Seconds between two tries at something that a change has yet to take hold for: AWS lets a client id connect once a
+second, and every try costs a message."""
+
 STOP_WITHIN: Final = 2.0
 """Seconds in which all clients of a test have to stop."""
 
@@ -37,14 +41,33 @@ async def wait(awaitable: Awaitable[T], *, within: float) -> T:
     return await asyncio.wait_for(awaitable, timeout=within)
 
 
-async def polled(look: Callable[[], Awaitable[T | None]], *, within: float) -> T:
+async def to_the_end(call: Callable[[], T]) -> T:
+    """Run a blocking call on a thread, and see it through even when nobody waits for it any more.
+
+    A thread cannot be interrupted: what it makes would be made after everything was taken away.
+
+    Args:
+        call: comes to an end by itself.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # nobody wants to know any more
+        raise
+
+
+async def polled(look: Callable[[], Awaitable[T | None]], *, within: float, pause: float = FIRST_PAUSE) -> T:
     """Look again and again at something that cannot say when it changes, such as a table.
 
     The last look comes after the time is over, so that a state which held in time is seen.
 
     Args:
         look: gives None as long as there is nothing to see.
-        within: seconds.
+        within: seconds; 0 looks once.
+        pause: seconds between the first two looks.
 
     Returns:
         What the look gave.
@@ -54,13 +77,12 @@ async def polled(look: Callable[[], Awaitable[T | None]], *, within: float) -> T
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
-    pause = FIRST_PAUSE
     while (seen := await look()) is None:
         left = deadline - loop.time()
         if left <= 0:
             raise TimeoutError
         await asyncio.sleep(min(pause, left))
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+        pause = max(pause, min(pause * 1.5, LONGEST_PAUSE))
     return seen
 
 

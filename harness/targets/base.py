@@ -7,16 +7,18 @@ or CA bundle can lead a run elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import TargetUnavailable
 from harness.targets.outputs import StackOutputs
+from harness.targets.ready import ReadyFile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.targets.names import Names
-    from harness.targets.ready import ReadyFile
 
 
 class Capability(StrEnum):
@@ -40,6 +42,8 @@ class Capability(StrEnum):
     """Topic rules post to HTTPS endpoints."""
     DESTINATION_CONFIRMATION = "DESTINATION_CONFIRMATION"
     """Rules post only to destinations that have confirmed."""
+    READY_FILE = "READY_FILE"
+    """It was started by `thingwright serve`, whose ready file tells this project's commands where everything is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,8 @@ class Environment:
         wss_port: MQTT over WebSocket.
         names: makes the names of everything this run creates.
         control_plane_url: base URL of the AWS APIs; None on AWS.
-        ca_file: PEM file that the broker's certificate is checked with; None: the system's.
+        ca_file: PEM file that the broker's certificate is checked with, and the control plane's where its URL is https;
+            None: the system's.
         credentials: the operator's; None: whatever the user's AWS settings say.
         admin_url: base URL of the stand-in's admin API; None where there is none.
         admin_token: its bearer token; never printed.
@@ -78,6 +83,7 @@ class Environment:
         ready: the ready file's content where the target has one, to be handed to other processes.
         is_shared: the account outlives the run, so that whatever the run makes has to be taken away again, Cognito
             identities included.
+        owns_stack: the run deployed the stack and removes it, its identity pool with all guests included.
         is_delayed: a change of certificates, attachments and policies takes effect some time after its call has
             returned, as on AWS.
         has_own_settings: clients are boto3's own, with the user's AWS settings: credentials by its chain, endpoints
@@ -99,6 +105,7 @@ class Environment:
     stack_outputs: StackOutputs | None = None
     ready: ReadyFile | None = field(default=None, repr=False)
     is_shared: bool = False
+    owns_stack: bool = False
     is_delayed: bool = False
     has_own_settings: bool = False
 
@@ -127,22 +134,65 @@ class Environment:
             unsigned: send no signature, as a guest does before there are credentials.
             region: another region than the environment's, to be refused.
         """
-        from harness.targets.aws_clients import make_client  # noqa: PLC0415 - boto3 takes 0.2 s to import
+        # boto3 takes 0.2 s to import: not before somebody makes a client
+        from harness.targets.aws_clients import make_client, make_own_client  # noqa: PLC0415 - see above
 
+        if self.has_own_settings:
+            return make_own_client(
+                service,
+                region=region or self.region,
+                unsigned=unsigned,
+                iot_endpoint=self.iot_endpoint,
+                credentials=credentials,
+            )
+        is_https = (self.control_plane_url or "").startswith("https:")
         return make_client(
             service,
             region=region or self.region,
             endpoint_url=self.control_plane_url,
             credentials=None if unsigned else credentials or self.credentials,
+            ca_file=self.ca_file if is_https else None,
         )
 
     def with_names(self, names: Names) -> Environment:
         """Return the same environment for another worker or run."""
         return replace(self, names=names)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the names, secrets included, as JSON can carry it to another process of this run."""
+        told = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "names"}
+        return told | {
+            "credentials": asdict(self.credentials) if self.credentials else None,
+            "stack_outputs": self.stack_outputs.to_json() if self.stack_outputs else None,
+            "ready": asdict(self.ready) if self.ready else None,
+        }
+
     @classmethod
-    def from_ready(cls, target: str, ready: ReadyFile, *, names: Names) -> Environment:
+    def from_json(cls, told: Mapping[str, Any], *, names: Names) -> Environment:
+        """Return the environment that `to_json` told of.
+
+        Args:
+            told: by a process of the same run and version.
+            names: makes the names of everything that this process creates.
+        """
+        credentials, outputs, ready = told["credentials"], told["stack_outputs"], told["ready"]
+        made = {
+            "names": names,
+            "credentials": Credentials(**credentials) if credentials else None,
+            "stack_outputs": StackOutputs.parse(outputs) if outputs else None,
+            "ready": ReadyFile(**ready) if ready else None,
+        }
+        return cls(**{**told, **made})
+
+    @classmethod
+    def from_ready(cls, target: str, ready: ReadyFile, *, names: Names, is_shared: bool = False) -> Environment:
         """Return the environment that a ready file tells of.
+
+        Args:
+            target: the target's name.
+            ready: the file's content.
+            names: makes the names of everything this run creates.
+            is_shared: the stand-in outlives the run.
 
         Raises:
             TargetUnavailable: the stack's outputs are not what a stack of this project gives.
@@ -162,6 +212,7 @@ class Environment:
             admin_token=ready.admin_token,
             stack_outputs=StackOutputs.parse(ready.outputs) if ready.outputs else None,
             ready=ready,
+            is_shared=is_shared,
         )
 
 
@@ -175,12 +226,31 @@ class Target(Protocol):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What tests may need and this target has."""
+        """What tests may need and this target has; known only after `start` where `is_probed`."""
+        ...
+
+    @property
+    def lacks(self) -> Mapping[Capability, str]:
+        """Why each capability that is missing is missing, in words; known only after `start` where `is_probed`."""
+        ...
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether nobody can say what it has before it was started and tried (`harness.targets.probed`)."""
         ...
 
     @property
     def patience(self) -> float:
         """Seconds that a wait for something that should come may take here."""
+        ...
+
+    def check_options(self) -> None:
+        """Find what can be found wrong without starting, asking or making anything.
+
+        Raises:
+            SettingsError: an option has a value that is not accepted.
+            TargetUnavailable: something that the target needs is missing.
+        """
         ...
 
     def start(self) -> Environment:

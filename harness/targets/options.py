@@ -15,14 +15,16 @@ class TargetOptions:
 
     Args:
         ready_file: ``endpoint``: what ``thingwright serve --ready-file`` wrote.
-        stack: ``embedded``, ``endpoint`` by URL and ``localstack``: folder of another Pulumi program.
+        stack: folder of another Pulumi program than this project's; a ready file has no use for it.
         endpoint_url: ``endpoint``: base URL of an emulator's AWS APIs.
         iot_endpoint: ``endpoint`` by URL: host of its broker; None asks DescribeEndpoint.
         mqtts_port: ``endpoint`` by URL: MQTT with client certificate; None: 8883.
-        wss_port: ``endpoint`` by URL: MQTT over WebSocket; None: 443.
+        wss_port: ``endpoint`` by URL: MQTT over WebSocket; None: what DescribeEndpoint says, else 443.
         ca_file: ``endpoint`` by URL: PEM file of the CAs of its servers; None: the system's.
-        receiver_url: ``endpoint`` by URL: base URL of a receiver that runs and whose certificate the emulator trusts;
-            None deploys the stack without destination and rule.
+        access_key_id: ``endpoint`` by URL: whose AWS calls they are; None: ``test``, which emulators take.
+        secret_access_key: the key to it; never printed.
+        receiver_url: ``endpoint`` by URL and ``localstack``: base URL of a receiver that runs and whose certificate the
+            emulator trusts; None deploys the stack without destination and rule.
         receiver_secret: what the rule presents to it; never printed.
         stack_outputs: ``aws``: file with the stack's outputs, as ``pulumi stack output --json`` writes it.
         pulumi_stack: ``aws``: name of a Pulumi stack whose outputs the Pulumi CLI is asked for.
@@ -37,6 +39,8 @@ class TargetOptions:
     mqtts_port: int | None = None
     wss_port: int | None = None
     ca_file: Path | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
     receiver_url: str | None = None
     receiver_secret: str | None = field(default=None, repr=False)
     stack_outputs: Path | None = None

@@ -31,6 +31,7 @@ table_name = config.get("tableName") or None
 receiver_url = config.get("receiverUrl") or None
 receiver_role_name = config.get("receiverRoleName") or None
 require_client_id = config.get_bool("requireClientId") is not False
+guests_are_swept = config.get_bool("guestsAreSwept") is True
 
 region = aws.get_region().region
 account_id = aws.get_caller_identity().account_id
@@ -77,6 +78,8 @@ guests = aws.cognito.IdentityPool(
     identity_pool_name=f"{pulumi.get_project()}-{pulumi.get_stack()}-guests",
     allow_unauthenticated_identities=True,
     allow_classic_flow=False,
+    # Whoever sweeps the account takes guests only from pools that say so: elsewhere they may be people.
+    tags={"thingwright:guests": "swept"} if guests_are_swept else None,
 )
 
 guest_role = aws.iam.Role(

@@ -42,7 +42,7 @@ class SetStatus(Protocol):
         ...
 
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.needs("READY_FILE")]
 
 PACKAGES = Path(harness.__file__).parents[1]
 """Where the package is, installed or not."""
@@ -51,8 +51,7 @@ PACKAGES = Path(harness.__file__).parents[1]
 @pytest.fixture
 def ready_file(environment: Environment, tmp_path: Path) -> Path:
     """Where this run's target is, as `thingwright serve` would have written it."""
-    if environment.ready is None:
-        pytest.skip("not proven: this target has no ready file")
+    assert environment.ready is not None  # READY_FILE says so
     path = tmp_path / "ready file ä.json"
     ready.write(path, environment.ready)
     return path
@@ -157,6 +156,7 @@ async def test_the_client_holds_its_example_session(ready_file: Path, topics: To
     assert [line for line, pattern in zip(lines, patterns, strict=True) if not re.fullmatch(pattern, line)] == []
 
 
+@pytest.mark.needs("POLICY")
 async def test_the_client_says_why_it_was_refused(ready_file: Path, topics: Topics) -> None:
     """A refusal is one sentence and an exit code; what is allowed was, in the same breath."""
     code, lines, err = await run("listen", "--ready-file", ready_file, "--topic", topics.telemetry, "--count", "1")
@@ -236,7 +236,7 @@ async def test_a_kit_is_not_written_over_another(make_kit: MakeKit, ready_file: 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.needs("HTTP_ACTION", "POLICY")
+@pytest.mark.needs("HTTP_ACTION", "AUTHENTICATION")
 async def test_a_kit_whose_certificate_is_inactive_is_refused(
     make_kit: MakeKit, set_status: SetStatus, rows: Rows
 ) -> None:

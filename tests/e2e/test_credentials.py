@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from harness import Faults, StackOutputs, TemporaryCredentials, Topics
     from harness.fixtures import MakeBroadcastClient
 
-pytestmark = [pytest.mark.e2e, pytest.mark.needs("POLICY")]
+pytestmark = [pytest.mark.e2e, pytest.mark.needs("AUTHENTICATION")]
 
 
 async def credentials_of_a_guest(make_broadcast_client: MakeBroadcastClient) -> TemporaryCredentials:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from harness import Device, ReceiverView, Rows, Topics
     from harness.device_fixtures import MakeDevice
 
-pytestmark = [pytest.mark.e2e, pytest.mark.needs("POLICY")]
+pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.needs("HTTP_ACTION")
+@pytest.mark.needs("POLICY", "HTTP_ACTION")
 @pytest.mark.behaviour("policy.publish", source="DG:iot-policy-actions")
 async def test_a_device_may_not_publish_elsewhere(device: Device, rows: Rows, topics: Topics) -> None:
     """A topic beside its own is refused by PUBACK; the connection stays and the telemetry topic works."""
@@ -25,6 +25,7 @@ async def test_a_device_may_not_publish_elsewhere(device: Device, rows: Rows, to
     await rows.expect(device_id=device.thing_name)
 
 
+@pytest.mark.needs("POLICY")
 async def test_a_device_may_not_listen(device: Device, topics: Topics) -> None:
     """Devices report and do not listen: not even to the topic they report on."""
     refusal = await device.expect_refusal(subscribe=topics.telemetry)
@@ -33,6 +34,7 @@ async def test_a_device_may_not_listen(device: Device, topics: Topics) -> None:
     await device.publish_reading(temp=1)
 
 
+@pytest.mark.needs("POLICY")
 async def test_a_device_may_not_leave_a_retained_message(device: Device, topics: Topics) -> None:
     """A retained reading takes a permission of its own, which devices do not have."""
     refusal = await device.expect_refusal(publish=topics.telemetry, retain=True)
@@ -41,6 +43,7 @@ async def test_a_device_may_not_leave_a_retained_message(device: Device, topics:
     await device.publish_reading(temp=1)  # the same without the flag
 
 
+@pytest.mark.needs("POLICY")
 @pytest.mark.behaviour("policy.thing-name", source="DG:thing-policy-variables")
 async def test_a_device_may_not_call_itself_otherwise(make_device: MakeDevice) -> None:
     """A certificate lets in the thing it is attached to, under that name alone."""
@@ -53,7 +56,7 @@ async def test_a_device_may_not_call_itself_otherwise(make_device: MakeDevice) -
     await allowed.publish_reading(temp=1)  # nor was the real one thrown out by it
 
 
-@pytest.mark.needs("HTTP_ACTION", "TRACE")
+@pytest.mark.needs("POLICY", "HTTP_ACTION", "TRACE")
 async def test_a_device_may_not_report_for_another(make_device: MakeDevice, rows: Rows, receiver: ReceiverView) -> None:
     """A reading under another device's name is refused with 403 and stored under neither name."""
     device, other = await make_device(), await make_device()
@@ -67,6 +70,7 @@ async def test_a_device_may_not_report_for_another(make_device: MakeDevice, rows
         assert row.temperature == Decimal(1)
 
 
+@pytest.mark.needs("AUTHENTICATION")
 @pytest.mark.behaviour("certificate.unknown", source="DG:x509-client-certs")
 async def test_an_unknown_certificate_is_refused(make_device: MakeDevice) -> None:
     """A certificate that nobody registered does not get in; a registered one does."""
@@ -79,6 +83,7 @@ async def test_an_unknown_certificate_is_refused(make_device: MakeDevice) -> Non
     assert refusal.because is None or "NOT_REGISTERED" in refusal.because
 
 
+@pytest.mark.needs("AUTHENTICATION")
 @pytest.mark.behaviour("certificate.chain", source="DG:x509-client-certs")
 async def test_a_certificate_signed_by_a_device_is_refused(make_device: MakeDevice) -> None:
     """A device's key signs for the device and issues nothing: what it signed does not get in."""
@@ -91,6 +96,7 @@ async def test_a_certificate_signed_by_a_device_is_refused(make_device: MakeDevi
     assert refusal.because is None or "invalid CA certificate" in refusal.because
 
 
+@pytest.mark.needs("AUTHENTICATION")
 @pytest.mark.behaviour("certificate.status", source="DG:activate-or-deactivate-device-cert")
 @pytest.mark.parametrize("status", ["INACTIVE", "REVOKED"])
 async def test_a_certificate_out_of_use_is_refused(make_device: MakeDevice, status: str) -> None:

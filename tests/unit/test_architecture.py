@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fixtures": SHARED | {"targets", "clients", "run", "budget"},
     "device_fixtures": SHARED | {"targets", "clients", "run", "fixtures", "budget"},
     "telemetry_fixtures": SHARED | {"targets", "clients", "run", "fixtures", "budget"},
-    "plugin": SHARED | {"fixtures", "device_fixtures", "telemetry_fixtures", "run", "evidence"},
+    "plugin": SHARED | {"targets", "fixtures", "device_fixtures", "telemetry_fixtures", "run", "evidence"},
     "terminal": SHARED,
     "ending": SHARED | {"terminal"},
     "console": SHARED | {"settings", "sdk_guest", "terminal"},
@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"settings", "targets", "clients", "report", "terminal", "ending", "console", "demo"}
     | {"registration", "simulator", "redrive", "stack_commands", "sweep_commands", "report_commands"},
     "__main__": {"cli"},
-    "__init__": SHARED | {"targets", "clients"},
+    "__init__": SHARED | {"targets", "clients", "fixtures", "device_fixtures", "telemetry_fixtures"},
 }
 """First-level part of the harness → the other parts it may import, lazily or for types alone included."""
 

@@ -18,15 +18,19 @@ from harness.errors import ConnectionRefused, SettingsError, TargetUnavailable
 from harness.registration import MadeKit
 from harness.targets import ready
 
-COMMANDS = ["client", "demo", "device", "kit", "listen", "outputs", "publish", "redrive", "serve"]
+COMMANDS = [
+    *("client", "demo", "deploy", "destroy", "device", "kit", "listen", "outputs", "publish", "redrive", "report"),
+    *("serve", "sweep"),
+]
 OUTPUTS = {"more": [1], "iotMqttsPort": 8883, "caFile": None, "identityPoolId": "us-east-1:1", "region": "us-east-1"}
 
 
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the person who runs the tests counts."""
-    for name in ("IOT_ENDPOINT_HOST", "AWS_REGION", "IDENTITY_POOL_ID", "PUBLIC_TOPIC", "HARNESS_READY_FILE"):
-        monkeypatch.delenv(name, raising=False)
+    named = ("IOT_ENDPOINT_HOST", "AWS_REGION", "IDENTITY_POOL_ID", "PUBLIC_TOPIC")
+    for name in [name for name in os.environ if name in named or name.startswith("HARNESS_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -139,6 +143,21 @@ def test_publisher_is_told_what_to_say(
     assert (calls[0]["role"], calls[0]["settings"].message, calls[0]["settings"].port) == ("publish", "Hi", 40002)
 
 
+def test_guest_takes_the_outputs_of_a_stack(
+    calls: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of outputs says what a ready file says, but not where an admin API would be; typed, it alone counts."""
+    file = tmp_path / "outputs.json"
+    file.write_text(json.dumps(STACK), "utf-8")
+
+    monkeypatch.setenv("HARNESS_READY_FILE", str(tmp_path / "of something else.json"))
+    assert invoke("listen", "--stack-outputs", str(file)).exit_code == 0
+
+    settings = calls[0]["settings"]
+    assert (settings.endpoint, settings.port, settings.region) == ("localhost", 40002, "us-east-1")
+    assert (settings.topic, settings.client_id_prefix, settings.admin_url) == ("public/broadcast", "public-", None)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
@@ -197,11 +216,12 @@ def test_outputs_are_one_json_object(ready_file: Path) -> None:
 
 
 def test_outputs_ask_which_stack() -> None:
-    """Without a ready file the sentence says how to name a stack."""
+    """Without any the sentence says how to name a stack, in each of the three ways."""
     result = invoke("outputs")
 
-    assert result.exit_code == 4
-    assert "--ready-file FILE" in result.stderr
+    assert (result.exit_code, result.stderr.count("\n")) == (4, 1)
+    for way in ("--ready-file FILE", "--stack-outputs FILE", "--pulumi-stack NAME"):
+        assert way in result.stderr
 
 
 def test_demo_and_serve_pass_their_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -373,6 +393,17 @@ def test_kit_asks_which_target(kits: list[dict[str, Any]], ready_file: Path) -> 
     for sentence, result in sentences.items():
         assert (result.exit_code, result.stderr.count("\n"), sentence in result.stderr) == (4, 1, True), result.stderr
     assert kits == []
+
+
+@pytest.mark.parametrize("command", [("kit", "dev-1", "--out", "o"), ("redrive",)])
+def test_commands_refuse_two_targets(
+    kits: list[dict[str, Any]], redrives: list[dict[str, Any]], ready_file: Path, command: tuple[str, ...]
+) -> None:
+    """Whichever was meant, nothing happens at the other."""
+    result = invoke(*command, "--ready-file", str(ready_file), "--stack-outputs", "outputs.json")
+
+    assert (result.exit_code, "More than one was given" in result.stderr) == (4, True)
+    assert (kits, redrives) == ([], [])
 
 
 def test_device_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ import os
 from pathlib import Path
 
 import harness.run
-from harness.errors import ProvisioningError, TargetDied, TargetUnavailable
+from harness.errors import ProvisioningError, TargetDied, TargetUnavailable, TeardownError
 from harness.targets.base import Capability, Environment
 from harness.targets.ready import ReadyFile
 
@@ -58,12 +58,23 @@ def log(line):
 
 class FakeTarget:
     name = "embedded"
-    capabilities = frozenset({Capability.POLICY, Capability.TRACE})
+    lacks = {
+        each: f"nobody made {each.lower()} here"
+        for each in Capability
+        if each not in (Capability.GUESTS, Capability.DEVICES, Capability.POLICY, Capability.TRACE)
+    }
+    capabilities = frozenset(Capability) - lacks.keys()
+    is_probed = False
     patience = 1.5
     is_dead = False
 
-    def __init__(self, names):
+    def __init__(self, options, names):
+        self.options = options
         self.names = names
+
+    def check_options(self):
+        if os.environ.get("TROUBLE") == "options":
+            raise TargetUnavailable("A token is missing: set it.")
 
     def start(self):
         log("start")
@@ -80,9 +91,25 @@ class FakeTarget:
 
     def stop(self):
         log("stop")
+        if os.environ.get("TROUBLE") == "left":
+            raise TeardownError(["policy device"], remedy="`thingwright sweep`")
 
 
-harness.run.make_target = lambda name, *, ready_file, stack, names: FakeTarget(names)
+harness.run.make_target = lambda name, options, *, names=None: FakeTarget(options, names)
+"""
+
+FAKE_PROBED_TARGET = f"""{FAKE_TARGET}
+import harness.probing
+
+
+def probe(environment, *, patience):
+    log("probe")
+    assert (environment.region, patience) == ("eu-central-1", 1.5)
+    return {{Capability.POLICY: "a stranger was let in"}}
+
+
+FakeTarget.is_probed = True
+harness.probing.probe = probe
 """
 
 FAKE_GUESTS = """
@@ -96,11 +123,11 @@ class FakeClient:
         self.client_id = f"public-{number}"
         self.calls = []
 
-    async def connect(self):
+    async def connect(self, **_):
         self.loop = asyncio.get_running_loop()
         self.calls.append("connect")
 
-    async def subscribe(self, topic):
+    async def subscribe(self, topic, **_):
         self.calls.append(topic)
 
     async def has_stopped(self):
@@ -134,8 +161,9 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     installed = tmp_path / "installed"
     write_entry_point(installed)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SOURCES), str(installed)]))
-    for name in ("HARNESS_TARGET", "HARNESS_READY_FILE", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TROUBLE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in list(os.environ):
+        if name.startswith("HARNESS_") or name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TROUBLE"):
+            monkeypatch.delenv(name)
 
     def run(
         tests: str, *arguments: str, conftest: str = FAKE_TARGET, ini: str = "", mode: str = "auto", loaded: str = "-p"
@@ -176,12 +204,14 @@ def test_a_suite_that_asks_for_no_target_keeps_its_names_and_options(suite: Suit
             assert (target, operator, topics, device, rows) == ("esp32", "plus", ["a"], "cuda", 7)
             assert request.config.getoption("--clients") == "many"
             assert request.config.getoption("--devices") == "cuda:0"
+            assert request.config.getoption("--ca-file") == "mine.pem"
             assert not {"boto3", "awscrt", "harness.run", "harness.fixtures", "pydantic"} & set(sys.modules)
             assert not {"harness.device_fixtures", "harness.telemetry_fixtures"} & set(sys.modules)
         """,
         "--target=esp32",
         "--clients=many",
         "--devices=cuda:0",
+        "--ca-file=mine.pem",
         conftest="""
         import pytest
 
@@ -189,6 +219,7 @@ def test_a_suite_that_asks_for_no_target_keeps_its_names_and_options(suite: Suit
             parser.addoption("--target", help="the board")
             parser.addoption("--clients", help="how many")
             parser.addoption("--devices", help="which GPUs")
+            parser.addoption("--ca-file", help="of the company")
 
         @pytest.fixture
         def target(request):
@@ -241,7 +272,11 @@ def test_help_explains_every_option(suite: Suite) -> None:
     result = suite("", "--help")
 
     text = re.sub(r"\s+", " ", result.stdout.str())
-    for words in ("--target", "--clients", "--devices", "--ready-file", "iot_target", "iot_stack"):
+    for words in (
+        *("--target", "--clients", "--devices", "--ready-file", "--endpoint-url", "--iot-endpoint", "--mqtts-port"),
+        *("--wss-port", "--ca-file", "--receiver-url", "--stack-outputs", "--pulumi-stack", "--aws-account"),
+        *("--max-things", "--max-messages", "--evidence", "iot_target", "iot_stack"),
+    ):
         assert words in text
     assert "how many broadcast clients" in text
     assert "how many devices" in text
@@ -267,7 +302,7 @@ def test_options_outside_of_groups_are_seen_too() -> None:
 
     class Parser8:
         def __init__(self) -> None:
-            self._anonymous = Group("--target")
+            self._anonymous = Group("--target", "--ca-file")
             self._groups = [Group("--ready-file")]
 
         def getgroup(self, *_: object) -> Group:
@@ -276,7 +311,10 @@ def test_options_outside_of_groups_are_seen_too() -> None:
     parser = Parser8()
     harness.plugin._add_common_options(parser)  # type: ignore[arg-type] # plays one
 
-    assert [option.name for option in parser._groups[0].options] == ["--ready-file", "--clients", "--devices"]
+    names = [option.name for option in parser._groups[0].options]
+    assert names[:3] == ["--ready-file", "--clients", "--devices"]
+    assert "--wss-port" in names
+    assert not {"--target", "--ca-file"} & set(names)
 
 
 def test_a_plugin_with_a_ready_file_of_its_own_keeps_it(suite: Suite, pytester: pytest.Pytester) -> None:
@@ -329,7 +367,7 @@ def test_the_command_line_wins_over_environment_and_ini(suite: Suite, monkeypatc
     monkeypatch.delenv("HARNESS_TARGET")
     by_ini = suite("", ini=ini)
 
-    by_option.stderr.fnmatch_lines("ERROR: target='from-option' is not accepted: the targets are embedded, endpoint")
+    by_option.stderr.fnmatch_lines("ERROR: target='from-option' is not accepted: the targets are *, aws")
     by_environment.stderr.fnmatch_lines("ERROR: target='from-environment' *")
     by_ini.stderr.fnmatch_lines("ERROR: target='from-ini' *")
     assert by_option.ret == by_environment.ret == by_ini.ret == pytest.ExitCode.USAGE_ERROR
@@ -338,7 +376,28 @@ def test_the_command_line_wins_over_environment_and_ini(suite: Suite, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "ini", "sentence"),
     [
-        (["--target=endpoint"], "", "The endpoint target needs a ready file: *"),
+        (["--target=endpoint"], "", "The endpoint target needs a server that runs: *"),
+        (
+            ["--target=embedded", "--wss-port=443"],
+            "",
+            "--wss-port belongs to the endpoint target: add --target endpoint",
+        ),
+        (["--target=endpoint", "--aws-account=1"], "", "--aws-account belongs to the aws target: add --target aws"),
+        (
+            ["--target=endpoint", "--endpoint-url=http://127.0.0.1:1", "--ready-file=x"],
+            "",
+            "--ready-file='*/x' is not accepted: either a ready file or --endpoint-url, not both",
+        ),
+        (
+            ["--target=endpoint", "--endpoint-url=https://iot.us-east-1.amazonaws.com"],
+            "",
+            "--endpoint-url=*: an emulator's URL; AWS itself is --target aws",
+        ),
+        (["--target=localstack"], "", "*LOCALSTACK_AUTH_TOKEN*"),
+        (["--target=aws"], "", "*--aws-account*"),
+        (["--target=embedded", "--max-things=0"], "", "--max-things=0 is not accepted: at least 1"),
+        (["--target=embedded", "--max-messages=0"], "", "--max-messages=0 is not accepted: at least 1"),
+        (["--target=embedded", "--evidence=."], "", "--evidence=* is not accepted: a file to write*"),
         (["--target=endpoint", "--ready-file=gone.json"], "", "There is no ready file */gone.json: *"),
         (["--target=embedded", "--ready-file=x"], "", "--ready-file belongs to the endpoint target*"),
         (["--ready-file=x"], "", "--ready-file belongs to the endpoint target*"),
@@ -360,6 +419,116 @@ def test_wrong_settings_stop_the_run_with_one_sentence(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(f"ERROR: {sentence}")
     result.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_what_a_target_misses_is_told_before_anything_is_collected(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
+) -> None:
+    """It finds out itself, without being started; in a distributed run the controller asks, once."""
+    monkeypatch.setenv("TROUBLE", "options")
+
+    for arguments in ([], ["-n2"]):
+        result = suite("def test_it(target): pass", "--target=embedded", *arguments)
+
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines("ERROR: A token is missing: set it.")
+    assert log_of(pytester) == []
+
+
+OPTIONS_TEST = """
+from pathlib import Path
+
+from harness.run import NAME
+from harness.targets.options import TargetOptions
+
+def test_it(request):
+    options = request.config.pluginmanager.get_plugin(NAME).settings.options
+    here = request.config.invocation_params.dir
+    assert options == TargetOptions({expected})
+"""
+
+IN_ENVIRONMENT = {
+    "HARNESS_READY_FILE": "env.json",
+    "HARNESS_ENDPOINT_URL": "http://env:1",
+    "HARNESS_IOT_ENDPOINT": "env",
+    "HARNESS_CA_FILE": "env.pem",
+    "HARNESS_RECEIVER_URL": "https://env",
+    "HARNESS_IOT_SECRET": "env-secret",
+    "HARNESS_ACCESS_KEY_ID": "env-id",
+    "HARNESS_SECRET_ACCESS_KEY": "env-key",
+    "HARNESS_STACK_OUTPUTS": "env-outputs.json",
+    "HARNESS_PULUMI_STACK": "env-stack",
+    "HARNESS_AWS_ACCOUNT": "111111111111, 222222222222",
+    "LOCALSTACK_AUTH_TOKEN": "env-token",
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "expected"),
+    [
+        (["--target=embedded"], IN_ENVIRONMENT, ""),
+        (["--target=endpoint"], {"HARNESS_READY_FILE": "env.json"}, "ready_file=here / 'env.json'"),
+        (["--target=endpoint", "--ready-file=cli.json"], IN_ENVIRONMENT, "ready_file=here / 'cli.json'"),
+        (
+            [
+                *("--target=endpoint", "--endpoint-url=http://cli:2", "--iot-endpoint=cli", "--mqtts-port=3"),
+                *("--wss-port=4", "--ca-file=cli.pem", "--receiver-url=https://cli"),
+            ],
+            {},
+            (
+                "endpoint_url='http://cli:2', iot_endpoint='cli', mqtts_port=3, wss_port=4, "
+                "ca_file=here / 'cli.pem', receiver_url='https://cli'"
+            ),
+        ),
+        (
+            ["--target=endpoint", "--endpoint-url=http://cli:2"],
+            IN_ENVIRONMENT,
+            (
+                "endpoint_url='http://cli:2', iot_endpoint='env', ca_file=here / 'env.pem', "
+                "receiver_url='https://env', receiver_secret='env-secret', access_key_id='env-id', "
+                "secret_access_key='env-key'"
+            ),
+        ),
+        (
+            ["--target=localstack"],
+            IN_ENVIRONMENT,
+            "localstack_token='env-token', receiver_url='https://env', receiver_secret='env-secret'",
+        ),
+        (
+            ["--target=aws", "--aws-account=3", "--aws-account=4", "--pulumi-stack=cli"],
+            IN_ENVIRONMENT,
+            "pulumi_stack='cli', aws_accounts=('3', '4')",
+        ),
+        (
+            ["--target=aws"],
+            IN_ENVIRONMENT,
+            (
+                "stack_outputs=here / 'env-outputs.json', pulumi_stack='env-stack', "
+                "aws_accounts=('111111111111', '222222222222')"
+            ),
+        ),
+        (
+            ["--target=aws", "--stack-outputs=cli.json"],
+            {"HARNESS_PULUMI_STACK": "env-stack"},
+            "stack_outputs=here / 'cli.json'",
+        ),
+    ],
+)
+def test_a_target_is_told_what_is_for_it(
+    suite: Suite,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    variables: dict[str, str],
+    expected: str,
+) -> None:
+    """Command line before environment; and whoever names one way there is not told of the other."""
+    monkeypatch.delenv("LOCALSTACK_AUTH_TOKEN", raising=False)
+
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    result = suite(OPTIONS_TEST.format(expected=expected), *arguments)
+
+    result.assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize(
@@ -547,11 +716,19 @@ def test_what_a_target_cannot_prove_is_skipped_and_counted(suite: Suite) -> None
     result = suite(
         """
         import pytest
+        from harness.run import needs
+
+        @pytest.fixture
+        @needs("POLICY", "HTTP_ACTION")
+        def own(target):
+            raise AssertionError("set up although it cannot work")
 
         @pytest.mark.needs("POLICY", "FAULTS")
         def test_marked(target): pass
 
         def test_fixture(faults): pass
+
+        def test_own(own): pass
 
         def test_can(target): pass
 
@@ -563,13 +740,132 @@ def test_what_a_target_cannot_prove_is_skipped_and_counted(suite: Suite) -> None
         "-rs",
     )
 
-    result.assert_outcomes(passed=2, skipped=3)
+    result.assert_outcomes(passed=2, skipped=4)
     result.stdout.fnmatch_lines(
         [
-            "thingwright on embedded: 1 passed, 1 skipped, 2 not proven (lacking FAULTS 2)",
-            "SKIPPED *not proven: the embedded target lacks FAULTS*",
+            "thingwright on embedded: 1 passed, 1 skipped, 3 not proven (lacking FAULTS 2, HTTP_ACTION 1)",
+            "SKIPPED *not proven: the embedded target lacks FAULTS: nobody made faults here",
         ]
     )
+
+
+def test_a_report_holds_what_the_target_lacks_and_why(suite: Suite, pytester: pytest.Pytester) -> None:
+    """As properties of the test, for whoever reads reports."""
+    suite(
+        """
+        import pytest
+
+        @pytest.mark.needs("FAULTS")
+        def test_it(target): pass
+        """,
+        "--target=embedded",
+        "--junit-xml=report.xml",
+        "-o",
+        "junit_family=xunit1",
+    )
+
+    report = (pytester.path / "report.xml").read_text("utf-8")
+    for name, value in (("target", "embedded"), ("lacks", "FAULTS"), ("because", "nobody made faults here")):
+        assert f'<property name="thingwright-{name}" value="{value}" />' in report
+
+
+def test_a_fixture_that_replaces_another_has_needs_of_its_own(suite: Suite, pytester: pytest.Pytester) -> None:
+    """Those of the replaced one count only where it is used after all."""
+    pytester.makepyfile(
+        test_extending="""
+        import pytest
+
+        @pytest.fixture
+        def own(own): pass
+
+        def test_it(own): pass
+        """
+    )
+
+    result = suite(
+        """
+        import pytest
+
+        @pytest.fixture
+        def own(target): pass
+
+        def test_it(own): pass
+        """,
+        "--target=embedded",
+        "-v",
+        conftest=f"""{FAKE_TARGET}
+import pytest
+from harness.run import needs
+
+@pytest.fixture
+@needs("FAULTS")
+def own(target): pass
+""",
+    )
+
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines("test_extending.py::test_it SKIPPED*")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_target_that_nobody_knows_is_tried_before_tests_are_skipped(
+    suite: Suite, pytester: pytest.Pytester, workers: int
+) -> None:
+    """Once, by whoever runs it; what was found missing is skipped with the reason, and so is what it lacks anyway."""
+    result = suite(
+        """
+        import pytest
+
+        @pytest.mark.needs("POLICY")
+        def test_probed(target): pass
+
+        @pytest.mark.needs("FAULTS")
+        def test_declared(target): pass
+
+        @pytest.mark.needs("TRACE")
+        def test_can(target):
+            assert "POLICY" not in target.capabilities
+        """,
+        "--target=embedded",
+        "-rs",
+        f"-n{workers}",
+        conftest=FAKE_PROBED_TARGET,
+    )
+
+    result.assert_outcomes(passed=1, skipped=2)
+    result.stdout.fnmatch_lines_random(
+        [
+            "SKIPPED *not proven: the embedded target lacks POLICY: a stranger was let in",
+            "SKIPPED *not proven: the embedded target lacks FAULTS: nobody made faults here",
+        ]
+    )
+    assert log_of(pytester)[:3] == ["start", "probe", "stop"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("needed", ["POLICY", "TRACE"])
+def test_what_is_left_behind_fails_the_run(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, needed: str, workers: int
+) -> None:
+    """Also where every test was skipped, and where no process that runs tests has the target."""
+    monkeypatch.setenv("TROUBLE", "left")
+
+    result = suite(
+        f"""
+        import pytest
+
+        @pytest.mark.needs("{needed}")
+        def test_it(target): pass
+        """,
+        "--target=embedded",
+        f"-n{workers}",
+        conftest=FAKE_PROBED_TARGET,
+    )
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines("*left behind: policy device; `thingwright sweep`")
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+    result.stderr.no_fnmatch_line("*Traceback*")
 
 
 def test_an_unknown_capability_is_an_error(suite: Suite) -> None:
@@ -585,7 +881,7 @@ def test_an_unknown_capability_is_an_error(suite: Suite) -> None:
     )
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines("*capability='POLICIES' is not accepted: one of POLICY*")
+    result.stdout.fnmatch_lines("*capability='POLICIES' is not accepted: one of GUESTS, *")
 
 
 @pytest.mark.parametrize(
@@ -630,6 +926,57 @@ def test_a_behaviour_without_a_source_is_named_by_a_worker_too(suite: Suite) -> 
 
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines("*test_it: behaviour takes one id and source=*")
+
+
+# What a run may cost, and what it leaves to read.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--target=embedded", "--max-things=11"], (11, 20_000)),
+        (["--target=embedded", "--max-messages=7", "-n2"], (100, 3)),
+        (["--target=embedded", "--max-messages=1", "-n2"], (100, 1)),
+        (["--target=aws", "--aws-account=123456789012"], (200, 20_000)),
+        (["--target=embedded"], None),
+    ],
+)
+def test_a_run_may_be_given_a_budget(suite: Suite, arguments: list[str], told: tuple[int, int] | None) -> None:
+    """On AWS always; workers have equal parts of it, and the header says what all of them have."""
+    result = suite(
+        f"""
+        from harness.run import NAME
+
+        def test_it(request):
+            budget = request.config.pluginmanager.get_plugin(NAME).budget
+            assert (budget and (budget.things, budget.messages)) == {told}
+        """,
+        *arguments,
+    )
+
+    result.assert_outcomes(passed=1)
+    if told:
+        result.stdout.fnmatch_lines("thingwright: at most *--max-things*--max-messages*USD*")
+    else:
+        result.stdout.no_fnmatch_line("*USD*")
+
+
+@pytest.mark.parametrize("way", ["option", "environment"])
+def test_a_run_leaves_evidence_where_it_is_asked_to(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester, way: str
+) -> None:
+    """A file that tells what was proven at which target."""
+    if way == "environment":
+        monkeypatch.setenv("HARNESS_EVIDENCE", "evidence.json")
+
+    result = suite(
+        "def test_it(target): pass",
+        "--target=embedded",
+        *(["--evidence=evidence.json"] if way == "option" else []),
+    )
+
+    result.assert_outcomes(passed=1)
+    assert "embedded" in (pytester.path / "evidence.json").read_text("utf-8")
 
 
 # Clients.
@@ -797,5 +1144,5 @@ def test_a_distributed_run_whose_target_cannot_be_used_exits_the_same_way(
     )
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines("*TargetError: Docker is missing: install it.")
+    result.stdout.fnmatch_lines(["*TargetError: Docker is missing: install it.", "thingwright: Docker is missing: *"])
     assert log_of(pytester).count("start") == 1

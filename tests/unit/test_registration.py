@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
+from cryptography import x509
 
 from harness.clients.certificates import make_key, make_self_signed, private_pem
 from harness.errors import HarnessError, SettingsError, TargetUnavailable
-from harness.kit import read_kit
+from harness.kit import CERTIFICATE, read_kit
 from harness.registration import make_kit
 from harness.targets.base import Environment
-from harness.targets.names import Names
+from harness.targets.marks import find_mark
+from harness.targets.names import Names, make_run_id
 from harness.targets.outputs import StackOutputs
 
 if TYPE_CHECKING:
@@ -176,6 +178,30 @@ def test_device_is_registered_and_has_its_kit(
     assert (kit.kit.thing_name, kit.kit.client_id, kit.kit.region) == ("dev-1", "dev-1", "eu-west-1")
     assert (kit.kit.endpoint, kit.kit.mqtts_port) == ("localhost", 40003)
     assert kit.authority.read_bytes() == ca_file.read_bytes()
+
+
+def test_kit_is_nobody_s_to_sweep(make_environment: Callable[..., Environment], tmp_path: Path) -> None:
+    """A user's own device has no run and no expiry, although the run that a command is has both."""
+    iot, asked = FakeIot(), list[dict[str, Any]]()
+    environment = make_environment(iot).with_names(Names(make_run_id()))
+
+    def listened_to(call: Callable[..., Any]) -> Callable[..., Any]:
+        def listen(**parameters: Any) -> Any:
+            asked.append(parameters)
+            return call(**parameters)
+
+        return listen
+
+    for operation in STEPS[1:]:
+        setattr(iot, operation, listened_to(getattr(iot, operation)))
+
+    made = make_kit(environment, "dev-1", out=tmp_path / "kit")
+
+    assert len(asked) == 4
+    assert find_mark(repr(environment.names)) is not None
+    assert [find_mark(str(each)) for each in asked] == [None] * 4
+    certificate = x509.load_pem_x509_certificate((made.path / CERTIFICATE).read_bytes())
+    assert find_mark(certificate.subject.rfc4514_string()) is None
 
 
 def test_kit_of_aws_trusts_amazon(make_environment: Callable[..., Environment], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,60 @@ def test_client_settings_take_everything_from_a_ready_file(
     assert settings.topic == "guests/other"
     assert ClientSettings.of({}, ready_file=path).topic == "guests/broadcast"
     assert "t0ken" not in repr(settings)
+
+
+@pytest.fixture
+def make_outputs(tmp_path: Path) -> Any:
+    """Write the outputs of a stack on AWS, with other values where a test says so."""
+
+    def make(**others: Any) -> Path:
+        path = tmp_path / "outputs.json"
+        outputs = {
+            "region": "eu-west-1",
+            "iotEndpoint": "a1-ats.iot.eu-west-1.amazonaws.com",
+            "iotMqttsPort": 8883,
+            "iotWssUrl": "wss://a1-ats.iot.eu-west-1.amazonaws.com/mqtt",
+            "identityPoolId": POOL,
+            "clientIdPrefix": "guest-",
+            "topicPrefix": "guests/",
+            "telemetryTopic": "things/telemetry",
+            "devicePolicyName": "device-policy",
+        }
+        path.write_text(json.dumps(outputs | others), "utf-8")
+        return path
+
+    return make
+
+
+def test_client_settings_take_everything_from_the_outputs_of_a_stack(
+    monkeypatch: pytest.MonkeyPatch, make_outputs: Any
+) -> None:
+    """The outputs name one stack: an exported region must not lead elsewhere; options still win."""
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+
+    settings = ClientSettings.of({"message": "Hi"}, stack_outputs=make_outputs())
+
+    assert (settings.endpoint, settings.port) == ("a1-ats.iot.eu-west-1.amazonaws.com", 443)
+    assert (settings.region, settings.identity_pool_id, settings.message) == ("eu-west-1", POOL, "Hi")
+    assert (settings.topic, settings.client_id_prefix) == ("guests/broadcast", "guest-")
+    assert (settings.ca_file, settings.endpoint_url, settings.admin_url, settings.admin_token) == (None,) * 4
+
+
+def test_client_settings_take_port_and_ca_from_outputs(make_outputs: Any) -> None:
+    """A stack that is not at AWS's own port and CA tells so."""
+    path = make_outputs(iotWssUrl="wss://localhost:40002/mqtt", caFile=__file__)
+
+    settings = ClientSettings.of({}, stack_outputs=path)
+
+    assert (settings.port, settings.ca_file) == (40002, Path(__file__))
+
+
+def test_client_settings_refuse_two_sources_and_broken_outputs(make_ready_file: Any, make_outputs: Any) -> None:
+    """One stack at a time, and one that tells what a guest needs."""
+    with pytest.raises(SettingsError, match="--ready-file"):
+        ClientSettings.of({}, ready_file=make_ready_file({}), stack_outputs=make_outputs())
+    with pytest.raises(TargetUnavailable, match="identityPoolId"):
+        ClientSettings.of({}, stack_outputs=make_outputs(identityPoolId=7))
 
 
 def test_client_settings_refuse_a_stand_in_without_stack(make_ready_file: Any) -> None:

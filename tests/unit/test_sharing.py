@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from http.client import HTTPConnection
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import TargetDied, TargetError, TargetUnavailable
+from harness.errors import TargetDied, TargetError, TargetUnavailable, TeardownError
 from harness.sharing import SharedTarget, TargetServer
-from harness.targets.base import Capability, Environment
+from harness.targets.base import Capability, Credentials, Environment
 from harness.targets.names import Names
 from harness.targets.ready import ReadyFile
 
@@ -35,29 +34,42 @@ READY = ReadyFile(
 )
 
 
+ENVIRONMENT = Environment.from_ready("embedded", READY, names=Names("controller"))
+
+
 class FakeTarget:
     """A target whose start can be held up, and fail."""
 
     name = "embedded"
-    capabilities = frozenset({Capability.POLICY})
+    is_probed = True
     patience = 1.0
 
     def __init__(self) -> None:
+        self.lacks: dict[Capability, str] = {Capability.FAULTS: "declared"}
         self.starts = 0
         self.stops = 0
-        self.start_with: Callable[[], Any] = lambda: READY
+        self.start_with: Callable[[], Any] = lambda: ENVIRONMENT
+        self.trouble: TargetError | None = None
         self.death: TargetError | None = None
         self.may_go_on = threading.Event()
         self.may_go_on.set()
         self.is_starting = threading.Event()
 
-    def start(self) -> Any:
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """All others."""
+        return frozenset(Capability) - self.lacks.keys()
+
+    def check_options(self) -> None:
+        """Ask nothing of whoever runs it."""
+
+    def start(self) -> Environment:
         """Start as told."""
         self.starts += 1
         self.is_starting.set()
         self.may_go_on.wait()
-        ready = self.start_with()
-        return SimpleNamespace(ready=ready)
+        environment: Environment = self.start_with()
+        return environment
 
     def check(self) -> None:
         """Be dead or alive."""
@@ -68,6 +80,8 @@ class FakeTarget:
         """Stop, and break a start off."""
         self.stops += 1
         self.may_go_on.set()
+        if self.trouble:
+            raise self.trouble
 
 
 @pytest.fixture
@@ -89,6 +103,14 @@ def make_worker(server: TargetServer, owned: FakeTarget, name: str = "gw0") -> S
     return SharedTarget(owned, address=server.address(), names=Names("run", worker=name))
 
 
+def ask(server: TargetServer, owned: FakeTarget, told: list[str]) -> None:
+    """Ask for a target that does not start; note what is told."""
+    try:
+        make_worker(server, owned).start()
+    except TargetError as error:
+        told.append(str(error))
+
+
 def test_the_first_who_asks_starts_the_target(server: TargetServer, owned: FakeTarget) -> None:
     """The second gets the same one, under names of its own."""
     assert owned.starts == 0
@@ -101,12 +123,51 @@ def test_the_first_who_asks_starts_the_target(server: TargetServer, owned: FakeT
     assert [each.names.unique() for each in environments] == ["run-gw0-1", "run-gw1-1"]
 
 
-def test_a_worker_knows_what_the_target_can(server: TargetServer, owned: FakeTarget) -> None:
-    """Without asking: capabilities decide about skips before anything is started."""
+def test_a_worker_knows_what_the_target_has_in_any_case(server: TargetServer, owned: FakeTarget) -> None:
+    """Without asking: where nothing is to be tried, that decides about skips before anything is started."""
     worker = make_worker(server, owned)
+    worker.check_options()
 
-    assert (worker.name, worker.capabilities, worker.patience) == ("embedded", owned.capabilities, 1.0)
+    assert (worker.name, worker.is_probed, worker.patience) == ("embedded", True, 1.0)
+    assert (worker.capabilities, worker.lacks) == (owned.capabilities, {Capability.FAULTS: "declared"})
     assert owned.starts == 0
+
+
+def test_a_worker_is_told_what_was_tried(server: TargetServer, owned: FakeTarget) -> None:
+    """Its own copy of the target has tried nothing."""
+
+    def find_out() -> Environment:
+        owned.lacks = {Capability.POLICY: "a stranger was let in"}
+        return ENVIRONMENT
+
+    owned.start_with = find_out
+    worker = make_worker(server, FakeTarget())
+    worker.start()
+
+    assert worker.lacks == {Capability.POLICY: "a stranger was let in"}
+    assert worker.capabilities == frozenset(Capability) - {Capability.POLICY}
+
+
+def test_a_target_of_any_kind_can_be_shared(server: TargetServer, owned: FakeTarget) -> None:
+    """Also one that has no ready file, as in an account, secrets included."""
+    environment = Environment(
+        target="aws",
+        region="eu-west-1",
+        iot_endpoint="broker.example.com",
+        mqtts_port=8883,
+        wss_port=443,
+        names=Names("controller"),
+        credentials=Credentials(access_key_id="ASIA", secret_access_key="own", session_token="t"),
+        is_shared=True,
+        is_delayed=True,
+        has_own_settings=True,
+    )
+    owned.start_with = lambda: environment
+    names = Names("run", worker="gw0")
+
+    shared = SharedTarget(owned, address=server.address(), names=names).start()
+
+    assert shared == environment.with_names(names)
 
 
 def test_a_worker_stops_nothing(server: TargetServer, owned: FakeTarget) -> None:
@@ -139,15 +200,7 @@ def test_a_target_that_does_not_start_is_tried_once(
             make_worker(server, owned, name).start()
 
     assert owned.starts == 1
-    assert server.is_unavailable is is_unavailable
-
-
-def test_a_target_without_a_ready_file_cannot_be_shared(server: TargetServer, owned: FakeTarget) -> None:
-    """There would be nothing to hand over."""
-    owned.start_with = lambda: None
-
-    with pytest.raises(TargetError, match="embedded target cannot be shared"):
-        make_worker(server, owned).start()
+    assert server.unavailable == (str(error) if is_unavailable else None)
 
 
 def test_a_worker_learns_that_the_target_ended(server: TargetServer, owned: FakeTarget) -> None:
@@ -192,14 +245,7 @@ def test_the_end_of_the_run_breaks_a_start_off(server: TargetServer, owned: Fake
     """Whoever interrupts a run does not wait until the target is up."""
     owned.may_go_on.clear()
     told: list[str] = []
-
-    def ask() -> None:
-        try:
-            make_worker(server, owned).start()
-        except TargetError as error:
-            told.append(str(error))
-
-    asking = threading.Thread(target=ask)
+    asking = threading.Thread(target=lambda: ask(server, owned, told))
     asking.start()
     owned.is_starting.wait()
 
@@ -208,3 +254,37 @@ def test_the_end_of_the_run_breaks_a_start_off(server: TargetServer, owned: Fake
 
     assert told == ["the run is over"]
     assert owned.stops == 2  # the second time after the start had come to its end all the same
+
+
+@pytest.mark.parametrize("is_starting", [False, True])
+def test_what_is_left_behind_is_told_of(server: TargetServer, owned: FakeTarget, *, is_starting: bool) -> None:
+    """To whoever ends the run, also when the start is broken off by it."""
+    owned.trouble = TeardownError(["policy device"], remedy="delete it")
+    told: list[str] = []
+    asking = threading.Thread(target=lambda: ask(server, owned, told))
+    if is_starting:
+        owned.may_go_on.clear()
+        asking.start()
+        owned.is_starting.wait()
+
+    with pytest.raises(TeardownError, match="policy device"):
+        server.close()
+    if is_starting:
+        asking.join()
+    assert told == (["the run is over"] if is_starting else [])
+
+
+def test_a_broken_off_start_may_find_things_gone(server: TargetServer, owned: FakeTarget) -> None:
+    """Both sides clean up, and whoever comes second does not complain of it."""
+    owned.trouble = TargetError("gone already")
+    told: list[str] = []
+    owned.may_go_on.clear()
+    asking = threading.Thread(target=lambda: ask(server, owned, told))
+    asking.start()
+    owned.is_starting.wait()
+
+    server.close()
+    asking.join()
+
+    assert told == ["the run is over"]
+    assert owned.stops == 2

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
+from botocore.exceptions import ClientError
 
 from harness import telemetry_fixtures
 from harness.clients.redriving import Outcome
 from harness.clients.rules import Rule
 from harness.errors import ExpectationError, TargetUnavailable, TeardownError
-from harness.run import Run
+from harness.targets.base import Capability
 from harness.targets.names import Names
 from harness.targets.outputs import StackOutputs
 from harness.telemetry_fixtures import Telemetry
@@ -51,33 +52,48 @@ def letter_from(client_id: str) -> str:
     return dumps({**document, "base64OriginalPayload": b64encode(b"{}").decode()})
 
 
+def refusal(code: str) -> ClientError:
+    """Make an error as AWS answers it."""
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, "Operation")
+
+
 class FakeIot:
     """Plays boto3's ``iot`` client: what is made is kept, and a rule brings the destination that it lacks."""
 
     def __init__(self) -> None:
         self.rules = {"telemetry"}
         self.destinations: dict[str, str] = {}
+        self.is_refusing = False
+        self.is_interrupting = False
 
-    def get_topic_rule(self, **_: Any) -> dict[str, Any]:
-        """Answer with the stack's rule."""
+    def get_topic_rule(self, *, ruleName: str) -> dict[str, Any]:  # noqa: N803 - boto3's
+        """Answer with the stack's rule, whichever is asked for; deny what is not there."""
+        if ruleName not in self.rules:
+            raise refusal("UnauthorizedException")
         actions = [{"http": {"url": "https://u/ingest"}}]
         return {"rule": {"ruleName": "telemetry", "sql": "SELECT * FROM 'things/telemetry'", "actions": actions}}
 
     def create_topic_rule(self, *, ruleName: str, topicRulePayload: dict[str, Any]) -> None:  # noqa: N803 - boto3's
         """Keep a rule, and what it needs."""
         self.rules.add(ruleName)
+        if self.is_interrupting:
+            raise KeyboardInterrupt
         url = topicRulePayload["actions"][0]["http"].get("confirmationUrl")
         if url and url not in self.destinations.values():
             self.destinations[f"arn:automatic/{url}"] = url
 
     def delete_topic_rule(self, *, ruleName: str) -> None:  # noqa: N803 - boto3's
-        """Forget a rule."""
+        """Forget a rule, unless that is refused."""
+        if self.is_refusing:
+            raise refusal("AccessDeniedException")
         self.rules.remove(ruleName)
 
     def create_topic_rule_destination(self, *, destinationConfiguration: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - boto3's
         """Keep a destination."""
         arn = f"arn:made/{len(self.destinations)}"
         self.destinations[arn] = destinationConfiguration["httpUrlConfiguration"]["confirmationUrl"]
+        if self.is_interrupting:
+            raise KeyboardInterrupt
         return {"topicRuleDestination": {"arn": arn}}
 
     def get_topic_rule_destination(self, *, arn: str) -> dict[str, Any]:
@@ -94,6 +110,11 @@ class FakeIot:
         items = self.destinations.items()
         return {"destinationSummaries": [{"arn": a, "httpUrlSummary": {"confirmationUrl": url}} for a, url in items]}
 
+    def get_paginator(self, operation: str) -> Mock:
+        """List all rules."""
+        assert operation == "list_topic_rules"
+        return Mock(paginate=lambda: [{"rules": [{"ruleName": name} for name in self.rules]}])
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -108,7 +129,8 @@ def iot() -> FakeIot:
 def environment(iot: FakeIot) -> Mock:
     """An environment whose clients are doubles."""
     clients = {"iot": iot, "dynamodb": MagicMock(), "sqs": Mock()}
-    return Mock(names=Names("run"), client=Mock(side_effect=clients.__getitem__), clients=clients)
+    client = Mock(side_effect=clients.__getitem__)
+    return Mock(names=Names("run"), client=client, clients=clients, is_shared=False, is_delayed=False)
 
 
 @pytest.fixture
@@ -222,30 +244,85 @@ def test_letters_of_the_run_do_not_stay_in_the_queue(telemetry: Telemetry, envir
 
 async def test_one_rule_that_stays_keeps_nothing_else_there(telemetry: Telemetry, iot: FakeIot) -> None:
     """Every step of the removal is done: the destination that came with the rule is gone all the same."""
-    request = Mock()
-    request.config.pluginmanager.get_plugin.return_value = Mock(spec=Run)
-    making = telemetry_fixtures.make_rule.__wrapped__(request, telemetry)
+    making = telemetry_fixtures.make_rule.__wrapped__(telemetry)
     make_rule = await anext(making)
     await make_rule(topic="mine", url=OWN)
-    iot.rules.clear()  # somebody was faster: to delete it is an error now
+    iot.is_refusing = True
 
-    with pytest.raises(TeardownError, match="rule rule_run_1"):
+    with pytest.raises(TeardownError, match=r"rule rule_run_1 \(.*AccessDenied.*`thingwright sweep --delete`"):
         await anext(making)
 
     assert iot.destinations == {}
 
 
-@pytest.mark.parametrize("name", ["receiver", "dead_letters", "make_rule", "make_destination"])
-async def test_a_target_without_http_actions_proves_nothing(name: str, telemetry: Telemetry) -> None:
-    """The fixture says so before anything is asked of the target."""
-    request = Mock()
-    run = Mock(spec=Run)
-    run.require.side_effect = pytest.skip.Exception("not proven")
-    request.config.pluginmanager.get_plugin.return_value = run
-    made = getattr(telemetry_fixtures, name).__wrapped__(request, telemetry)
+async def test_a_rule_that_somebody_else_has_deleted_is_gone(telemetry: Telemetry, iot: FakeIot) -> None:
+    """That is all a removal wants."""
+    making = telemetry_fixtures.make_rule.__wrapped__(telemetry)
+    make_rule = await anext(making)
+    await make_rule(topic="mine")
+    iot.rules.remove("rule_run_1")
 
-    with pytest.raises(pytest.skip.Exception, match="not proven"):
-        await (anext(made) if hasattr(made, "__anext__") else made)
+    with pytest.raises(StopAsyncIteration):
+        await anext(making)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("make_rule", {"topic": "mine"}), ("make_destination", {"url": OWN})])
+async def test_what_an_interrupted_call_has_made_is_removed(
+    telemetry: Telemetry, iot: FakeIot, name: str, arguments: dict[str, str]
+) -> None:
+    """Nobody was told of it, and it was foreseen; what others made for the same URL before stays."""
+    iot.destinations["arn:others"] = OWN
+    making = getattr(telemetry_fixtures, name).__wrapped__(telemetry)
+    make = await anext(making)
+    iot.is_interrupting = True
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("asyncio.to_thread", _at_once)
+        with pytest.raises(Interrupted):
+            await make(**arguments)
+    assert len(iot.rules) + len(iot.destinations) == 3
+
+    with pytest.raises(StopAsyncIteration):
+        await anext(making)
+    assert iot.rules == {"telemetry"}
+    assert iot.destinations == {"arn:others": OWN}
+
+
+class Interrupted(Exception):  # noqa: N818 - says what happened
+    """Stands for an interrupt."""
+
+
+async def _at_once(call: Any, *arguments: Any, **more: Any) -> Any:
+    """Call a function here and now; an interrupt in it becomes an error that a test may await."""
+    try:
+        return call(*arguments, **more)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("stories", Capability.TRACE),
+        ("receiver", Capability.HTTP_ACTION),
+        ("rows", Capability.HTTP_ACTION),
+        ("dead_letters", Capability.HTTP_ACTION),
+        ("redrive", Capability.HTTP_ACTION),
+        ("make_rule", Capability.HTTP_ACTION),
+        ("make_receiver", Capability.HTTP_ACTION),
+        ("make_destination", Capability.DESTINATION_CONFIRMATION),
+        ("faults", Capability.FAULTS),
+        ("operator", Capability.OPERATOR),
+        ("guest_factory", Capability.GUESTS),
+        ("device_factory", Capability.DEVICES),
+    ],
+)
+def test_a_fixture_says_what_it_needs(request: pytest.FixtureRequest, name: str, expected: Capability) -> None:
+    """So that a test is skipped before anything is asked of a target that lacks it."""
+    definition, *_ = request.session._fixturemanager.getfixturedefs(name, request.node) or ()
+
+    assert definition.func.__module__.startswith("harness.")
+    assert definition.func.__thingwright_needs__ == (expected,)
 
 
 async def test_what_cannot_be_removed_is_told_of_in_the_end() -> None:
@@ -264,6 +341,24 @@ async def test_what_cannot_be_removed_is_told_of_in_the_end() -> None:
 
     assert done == ["fine"]
     assert failure.value.left_behind == ("rule a (The target is gone.)",)
+
+
+async def test_an_interrupted_removal_does_the_other_steps() -> None:
+    """And then ends as it was told to, with a word on what is left."""
+    done: list[str] = []
+
+    async def fine() -> None:
+        await asyncio.sleep(0)
+        done.append("fine")
+
+    async def interrupted() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError) as failure:
+        await telemetry_fixtures._remove([("rule a", interrupted()), ("rule b", fine())])
+
+    assert done == ["fine"]
+    assert "left behind: rule a (interrupted)" in failure.value.__notes__[0]
 
 
 class FakeRedriver:

@@ -37,7 +37,7 @@ _SCOPE: Final = re.compile(
 """Bounded, since anybody may send it: unbounded, the time to search a long header grows with its square."""
 
 _SIGNED_HEADERS: Final = re.compile(r"[\s,]SignedHeaders=(?P<names>[^,\s]+)")
-_MUST_BE_SIGNED: Final = ("x-amzn-", "x-amz-mqtt5-")
+_MUST_BE_SIGNED: Final = ("x-amzn-", "x-amz-mqtt5-", "x-amz-tagging")
 """Headers that hold input of an operation."""
 _NEVER_SIGNED: Final = frozenset({"x-amzn-trace-id"})
 

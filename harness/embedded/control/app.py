@@ -27,6 +27,7 @@ from harness.embedded.control.credentials import CredentialStore
 from harness.embedded.control.destinations import Destinations
 from harness.embedded.control.feed import RegistryFeed
 from harness.embedded.control.identity import IamRules, SecurityTokens
+from harness.embedded.control.listing import take_listed
 from harness.embedded.control.messages import ApiError, Headers, HttpRequest, HttpResponse, json_response
 from harness.embedded.control.moto_backend import MotoBackend
 from harness.embedded.control.operations import WHOLE_SERVICES, check_served, is_served, refuse_service, touched_by
@@ -37,9 +38,11 @@ from harness.embedded.control.publishing import Publishing
 from harness.embedded.control.routing import SERVICES, ApiCall, Catalogue
 from harness.embedded.control.rules import TopicRules
 from harness.embedded.control.supervisor_line import SupervisorLine
+from harness.embedded.control.tags import Tags
 from harness.embedded.control.things import Things
 from harness.embedded.control.tracing import Tracer
 from harness.embedded.link import LinkError
+from harness.iot.arn import iot_arn
 from harness.iot.registry import Credential, RegistryChange
 
 if TYPE_CHECKING:
@@ -111,8 +114,15 @@ class ControlPlane:
             commit=self._feed.commit,
             record=lambda detail: self._tracer.append("confirmation", principal=None, detail=detail),
         )
-        self._rules = TopicRules(self._backend, self._destinations, quirks=config.quirks, clock=clock)
-        self._handlers, self._guards = self._make_handlers()
+        self._tags = Tags(
+            iot_arn(config.region, config.account_id, ""),
+            has={
+                "policy": lambda name: bool(self._backend.read("policies", [name])),
+                "rule": lambda name: bool(self._rules.records([name])),
+            },
+        )
+        self._rules = TopicRules(self._backend, self._destinations, self._tags, quirks=config.quirks, clock=clock)
+        self._handlers, self._guards = self._make_handlers(clock)
         self._service_locks = {"dynamodb": threading.Lock()}
         aws_calls = AwsCalls(
             self._backend,
@@ -247,7 +257,7 @@ class ControlPlane:
         if isinstance(instead, Outcome):
             return instead
         response = self._backend.invoke(instead or call, access_key_id=caller.access_key_id, host=caller.host)
-        return Outcome(result=response)
+        return Outcome(result=take_listed(call, response))
 
     def _with_credentials(self, touched: Touched) -> Touched:
         """Work out which credentials a change of IAM touched: only moto knows which keys users have.
@@ -295,16 +305,19 @@ class ControlPlane:
     # --- wiring
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _make_handlers(self) -> tuple[dict[tuple[str, str], Handler], dict[tuple[str, str], Guard]]:
+    def _make_handlers(
+        self, clock: Callable[[], float]
+    ) -> tuple[dict[tuple[str, str], Handler], dict[tuple[str, str], Guard]]:
         config = self._config
-        things = Things(self._backend, endpoint=config.iot_endpoint, quirks=config.quirks)
-        pools = IdentityPools(self._backend, self._credentials)
+        things = Things(self._backend, endpoint=config.iot_endpoint, quirks=config.quirks, tags=self._tags)
+        pools = IdentityPools(self._backend, self._credentials, clock=clock)
         handlers = {
             "iot": {
                 **things.handlers(),
                 **self._certificates.handlers(),
                 **self._rules.handlers(),
                 **self._destinations.handlers(),
+                **self._tags.handlers(),
             },
             "iot-data": Publishing(self._link, quirks=config.quirks).handlers(),
             "sts": SecurityTokens(self._backend, self._credentials).handlers(),

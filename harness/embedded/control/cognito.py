@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.embedded.control.messages import ApiError, not_served
 from harness.embedded.control.outcome import Outcome
+from harness.embedded.control.tags import MAX_TAGS
 from harness.errors import PolicyDocumentError
 from harness.iot.arn import partition
 from harness.iot.cognito import GUEST_SESSION_POLICIES, IDENTITY_PROVIDER, SESSION_NAME
@@ -21,7 +22,7 @@ from harness.iot.limits import COGNITO_CREDENTIALS_SECONDS
 from harness.iot.policy import Decision, PolicyDocument, evaluate_trust
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.embedded.control.credentials import CredentialStore
     from harness.embedded.control.moto_backend import IdentityPool, MotoBackend, TrustedRole
@@ -40,21 +41,28 @@ class IdentityPools:
     Args:
         backend: has pools and roles.
         credentials: where sessions are made.
+        clock: seconds since the epoch.
     """
 
-    def __init__(self, backend: MotoBackend, credentials: CredentialStore) -> None:
+    def __init__(self, backend: MotoBackend, credentials: CredentialStore, *, clock: Callable[[], float]) -> None:
         self._backend = backend
         self._credentials = credentials
+        self._clock = clock
         self._roles: dict[str, dict[str, Any]] = {}
         self._pool_of: dict[str, str] = {}
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what runs here instead of in moto."""
         return {
+            "DeleteIdentities": self._delete_identities,
+            "DescribeIdentity": self._describe_identity,
             "GetId": self._get_id,
             "GetCredentialsForIdentity": self._get_credentials,
             "SetIdentityPoolRoles": self._set_roles,
             "GetIdentityPoolRoles": self._get_roles,
+            "ListTagsForResource": self._list_tags,
+            "TagResource": self._add_tags,
+            "UntagResource": self._remove_tags,
         }
 
     def guards(self) -> Mapping[str, Guard]:
@@ -72,9 +80,57 @@ class IdentityPools:
         _refuse_logins(call)
         _check_guests(pool)
         identity_id = f"{self._backend.region}:{uuid.uuid4()}"
-        self._backend.add_identity(pool.pool_id, identity_id)
+        self._backend.add_identity(pool.pool_id, identity_id, at=self._clock())
         self._pool_of[identity_id] = pool.pool_id
         return Outcome(result={"IdentityId": identity_id})
+
+    def _describe_identity(self, call: ApiCall, _caller: Caller) -> Outcome:
+        identity_id = call.text("IdentityId")
+        described = self._backend.identity(self._pool_of.get(identity_id, ""), identity_id)
+        if described is None:
+            raise ApiError("ResourceNotFoundException", f"Identity '{identity_id}' not found.")
+        return Outcome(result=described)
+
+    def _delete_identities(self, call: ApiCall, _caller: Caller) -> Outcome:
+        """Delete guests; the credentials they have been given stay valid until they expire, as STS never revokes any.
+
+        Differs: AWS does not say what becomes of an id that there is not; here it counts as deleted.
+        """
+        for identity_id in call.params["IdentityIdsToDelete"]:
+            pool_id = self._pool_of.pop(identity_id, None)
+            if pool_id is not None:
+                self._backend.remove_identity(pool_id, identity_id)
+        return Outcome(result={"UnprocessedIdentityIds": []})
+
+    def _list_tags(self, call: ApiCall, _caller: Caller) -> Outcome:
+        return Outcome(result={"Tags": dict(self._pool_of_arn(call).tags)})
+
+    def _add_tags(self, call: ApiCall, _caller: Caller) -> Outcome:
+        given = call.params.get("Tags") or {}
+        with self._backend.lock:
+            pool = self._pool_of_arn(call)
+            tags = {**pool.tags, **given}
+            if len(tags) > MAX_TAGS or any(key.lower().startswith("aws:") for key in given):
+                message = f"A pool has {MAX_TAGS} tags at most, and none whose key begins with 'aws:'"
+                raise ApiError("InvalidParameterException", message)
+            self._backend.set_pool_tags(pool.pool_id, tags)
+        return Outcome(result={})
+
+    def _remove_tags(self, call: ApiCall, _caller: Caller) -> Outcome:
+        with self._backend.lock:
+            pool = self._pool_of_arn(call)
+            left = {key: value for key, value in pool.tags.items() if key not in call.params["TagKeys"]}
+            self._backend.set_pool_tags(pool.pool_id, left)
+        return Outcome(result={})
+
+    def _pool_of_arn(self, call: ApiCall) -> IdentityPool:
+        arn, region = call.text("ResourceArn"), self._backend.region
+        prefix = f"arn:{partition(region)}:cognito-identity:{region}:{self._backend.account_id}:identitypool/"
+        if not arn.startswith(prefix):
+            raise ApiError(
+                "InvalidParameterException", f"{arn[:200]} is not the ARN of an identity pool of this account"
+            )
+        return self._pool(arn.removeprefix(prefix))
 
     def _get_credentials(self, call: ApiCall, _caller: Caller) -> Outcome:
         identity_id = call.text("IdentityId")

@@ -19,6 +19,7 @@ _ONLY_ONCE: Final = frozenset(
         "origin",
         "x-amz-date",
         "x-amz-security-token",
+        "x-amz-tagging",
         "x-amz-target",
         "x-amzn-iot-principal",
         "x-amzn-principal",

@@ -66,11 +66,12 @@ _KEPT_HEADERS: Final = frozenset({"content-type", "x-amzn-errortype", "x-amz-crc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityPool:
-    """A Cognito identity pool, as far as credentials depend on it."""
+    """A Cognito identity pool, as far as credentials depend on it, and its tags."""
 
     pool_id: str
     name: str
     allows_guests: bool
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +326,10 @@ class MotoBackend:
         if pool is None:
             return None
         return IdentityPool(
-            pool_id=pool_id, name=pool.identity_pool_name, allows_guests=bool(pool.allow_unauthenticated_identities)
+            pool_id=pool_id,
+            name=pool.identity_pool_name,
+            allows_guests=bool(pool.allow_unauthenticated_identities),
+            tags=dict(pool.tags),
         )
 
     def certificate_authorities(self) -> list[tuple[str, str, str]]:
@@ -336,10 +340,34 @@ class MotoBackend:
     # --- changes that moto would make differently
     # -------------------------------------------------------------------------------
 
-    def add_identity(self, pool_id: str, identity_id: str) -> None:
-        """Make an identity known to ListIdentities and AttachPolicy."""
+    def add_identity(self, pool_id: str, identity_id: str, *, at: float) -> None:
+        """Make an identity known to ListIdentities and AttachPolicy.
+
+        Args:
+            pool_id: of a pool that exists.
+            identity_id: ``region:uuid``.
+            at: seconds since the epoch.
+        """
+        described = {"IdentityId": identity_id, "CreationDate": at, "LastModifiedDate": at}
         with self.lock:
-            self._cognito.pools_identities[pool_id]["Identities"].append({"IdentityId": identity_id})
+            self._cognito.pools_identities[pool_id]["Identities"].append(described)
+
+    def remove_identity(self, pool_id: str, identity_id: str) -> None:
+        """Let an identity be forgotten."""
+        with self.lock:
+            identities = self._cognito.pools_identities[pool_id]
+            identities["Identities"] = [each for each in identities["Identities"] if each["IdentityId"] != identity_id]
+
+    def identity(self, pool_id: str, identity_id: str) -> dict[str, Any] | None:
+        """Return what DescribeIdentity answers, or None."""
+        with self.lock:
+            identities = self._cognito.pools_identities.get(pool_id, {}).get("Identities", ())
+            return next((dict(each) for each in identities if each["IdentityId"] == identity_id), None)
+
+    def set_pool_tags(self, pool_id: str, tags: Mapping[str, str]) -> None:
+        """Make these the tags of an identity pool that exists."""
+        with self.lock:
+            self._cognito.identity_pools[pool_id].tags = dict(tags)
 
     def add_certificate(self, new: NewCertificate, *, status: str) -> Certificate:
         """Register a client certificate.

@@ -26,7 +26,8 @@ _READS: Final = {
         "DescribeCertificate DescribeEndpoint DescribeThing DescribeThingType GetPolicy GetPolicyVersion "
         "GetRegistrationCode ListAttachedPolicies ListCertificates ListCertificatesByCA ListPolicies "
         "ListPolicyPrincipals ListPolicyVersions ListPrincipalPolicies ListPrincipalThings ListTargetsForPolicy "
-        "ListThingPrincipals ListThingTypes ListThings RegisterCACertificate UpdateCACertificate"
+        "ListTagsForResource ListThingPrincipals ListThingTypes ListThings RegisterCACertificate TagResource "
+        "UntagResource UpdateCACertificate"
     ),
     "iot-data": "Publish",
     "iam": (
@@ -39,8 +40,9 @@ _READS: Final = {
     ),
     "sts": "AssumeRole GetCallerIdentity",
     "cognito-identity": (
-        "CreateIdentityPool DeleteIdentityPool DescribeIdentityPool GetCredentialsForIdentity GetId "
-        "GetIdentityPoolRoles ListIdentities ListIdentityPools SetIdentityPoolRoles UpdateIdentityPool"
+        "CreateIdentityPool DeleteIdentities DeleteIdentityPool DescribeIdentity DescribeIdentityPool "
+        "GetCredentialsForIdentity GetId GetIdentityPoolRoles ListIdentities ListIdentityPools ListTagsForResource "
+        "SetIdentityPoolRoles TagResource UntagResource UpdateIdentityPool"
     ),
 }
 """Change nothing that the broker must know, or say themselves what they change."""

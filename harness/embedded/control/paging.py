@@ -37,12 +37,12 @@ def take_page(
     keys = sorted(key for key in found if key > after)
     page = keys if max_results is None else keys[:max_results]
     has_more = len(page) < len(keys)
-    token = {"nextToken": base64.urlsafe_b64encode(page[-1].encode()).decode("ascii")} if has_more else {}
+    token = {"nextToken": base64.b64encode(page[-1].encode()).decode("ascii")} if has_more else {}
     return [found[key] for key in page], token
 
 
 def _read(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode("ascii")).decode("utf-8")
+        return base64.b64decode(token.encode("ascii"), validate=True).decode("utf-8")
     except (UnicodeError, binascii.Error):
         raise ApiError("InvalidRequestException", "nextToken is not one that this list answered") from None

@@ -81,6 +81,8 @@ def _iot(call: ApiCall, backend: MotoBackend) -> Iterable[Permission]:
         return [(call.action, params["arn"])]
     if call.operation.name == "CreateTopicRuleDestination":
         return [on(_NEW_DESTINATION)]
+    if "resourceArn" in params:
+        return [(call.action, params["resourceArn"])]
     permissions = [on(f"{kind}/{params[member]}") for member, kind in _IOT_MEMBERS if member in params][:1]
     passed = role_arns(params.get("topicRulePayload") or {})
     return [*permissions, *(("iam:PassRole", role_arn) for role_arn in passed)]
@@ -110,7 +112,10 @@ def _sts(call: ApiCall, _backend: MotoBackend) -> Iterable[Permission]:
 
 def _cognito_identity(call: ApiCall, backend: MotoBackend) -> Iterable[Permission]:
     pool_id = call.params.get("IdentityPoolId")
-    permissions = [(call.action, _arn(backend, "cognito-identity", f"identitypool/{pool_id}"))] if pool_id else []
+    resource = (
+        _arn(backend, "cognito-identity", f"identitypool/{pool_id}") if pool_id else call.params.get("ResourceArn")
+    )
+    permissions = [(call.action, resource)] if resource else []
     if call.operation.name == "SetIdentityPoolRoles":
         permissions += [("iam:PassRole", str(role_arn)) for role_arn in (call.params.get("Roles") or {}).values()]
     return permissions

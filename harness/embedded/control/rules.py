@@ -4,8 +4,8 @@ What is accepted here runs there: the SQL parses, the actions are ones that are 
 them. Everything else is refused when the rule is made, by name.
 
 Source: iot-create-rule, iot-create-role and https-rule-action in the AWS IoT developer guide; botocore's ``iot`` model.
-Differs: rules are not tagged. A rule without FROM, which only Basic Ingest would reach, is refused. AWS checks a role
-when it uses it; here a role that is missing or does not trust IoT is refused at once.
+Differs: a rule without FROM, which only Basic Ingest would reach, is refused. AWS checks a role when it uses it; here a
+role that is missing or does not trust IoT is refused at once.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.embedded.control.aws_calls import RULES_SERVICE, rule_context
-from harness.embedded.control.messages import ApiError, not_served
+from harness.embedded.control.messages import ApiError
 from harness.embedded.control.outcome import Outcome
 from harness.embedded.control.paging import take_page
 from harness.embedded.control.service_roles import role_arns, why_not_assumable
+from harness.embedded.control.tags import read_tag_header
 from harness.errors import RuleSqlError
 from harness.iot.arn import iot_arn
 from harness.iot.registry import TopicRule
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from harness.embedded.control.moto_backend import MotoBackend
     from harness.embedded.control.outcome import Caller, Handler
     from harness.embedded.control.routing import ApiCall
+    from harness.embedded.control.tags import Tags
     from harness.iot.quirks import Quirks
 
 # harness.iot.rules is imported inside functions: its grammar would delay the first sign of life of the process.
@@ -62,15 +64,23 @@ class TopicRules:
     Args:
         backend: has the roles.
         destinations: where a rule's own destinations are made.
+        tags: where a rule's tags are kept.
         quirks: the ports that HTTP actions may name.
         clock: seconds since the epoch.
     """
 
     def __init__(
-        self, backend: MotoBackend, destinations: Destinations, *, quirks: Quirks, clock: Callable[[], float]
+        self,
+        backend: MotoBackend,
+        destinations: Destinations,
+        tags: Tags,
+        *,
+        quirks: Quirks,
+        clock: Callable[[], float],
     ) -> None:
         self._backend = backend
         self._destinations = destinations
+        self._tags = tags
         self._quirks = quirks
         self._clock = clock
         self._lock = threading.Lock()
@@ -106,9 +116,8 @@ class TopicRules:
     # ---------------------------------------------------------------------------------------------------------------
 
     def _create(self, call: ApiCall, _caller: Caller) -> Outcome:
-        if call.params.get("tags"):
-            raise not_served("CreateTopicRule with tags")
         name = call.text("ruleName")
+        tags = read_tag_header(call.params.get("tags"))
         rule = self._read(name, call.params["topicRulePayload"])
         with self._lock:
             if name in self._rules:
@@ -116,6 +125,7 @@ class TopicRules:
                 raise ApiError("ResourceAlreadyExistsException", message, status=409)
             if len(self._rules) >= MAX_RULES:
                 raise ApiError("LimitExceededException", f"There are {MAX_RULES} topic rules already", status=410)
+            self._tags.put("rule", name, tags)
             return self._put(rule)
 
     def _replace(self, call: ApiCall, _caller: Caller) -> Outcome:
@@ -171,6 +181,7 @@ class TopicRules:
         name = call.text("ruleName")
         with self._lock:
             self._rules.pop(name, None)
+            self._tags.forget("rule", name)
         return Outcome(result={}, touched={"rules": frozenset({name})})
 
     def _switch(self, call: ApiCall, _caller: Caller) -> Outcome:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.embedded.control.messages import ApiError, not_served
 from harness.embedded.control.outcome import Outcome
+from harness.embedded.control.tags import read_tags
 from harness.errors import PolicyDocumentError
 from harness.iot.limits import MAX_IOT_POLICIES_PER_TARGET
 from harness.iot.policy import PolicyDocument
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from harness.embedded.control.moto_backend import MotoBackend
     from harness.embedded.control.outcome import Caller, Guard, Handler
     from harness.embedded.control.routing import ApiCall
+    from harness.embedded.control.tags import Tags
     from harness.iot.quirks import Quirks
 
 _DATA_ENDPOINTS: Final = frozenset({"iot:Data-ATS", "iot:Data"})
@@ -35,17 +37,21 @@ class Things:
         backend: has the registry.
         endpoint: the bare host that DescribeEndpoint answers.
         quirks: what an endpoint is when nobody says which.
+        tags: where the tags of policies are kept.
     """
 
-    def __init__(self, backend: MotoBackend, *, endpoint: str, quirks: Quirks) -> None:
+    def __init__(self, backend: MotoBackend, *, endpoint: str, quirks: Quirks, tags: Tags) -> None:
         self._backend = backend
         self._endpoint = endpoint
         self._quirks = quirks
+        self._tags = tags
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what runs here instead of in moto, or around it."""
         return {
             "AttachThingPrincipal": self._attach,
+            "CreatePolicy": self._create_policy,
+            "DeletePolicy": self._delete_policy,
             "DescribeEndpoint": self._describe_endpoint,
             "DetachThingPrincipal": self._detach,
         }
@@ -55,7 +61,6 @@ class Things:
         return {
             "AttachPolicy": self._check_attachment,
             "AttachPrincipalPolicy": self._check_attachment,
-            "CreatePolicy": self._check_document,
             "CreatePolicyVersion": self._check_document,
             "CreateThing": self._check_new_thing,
             "DeleteThing": self._check_version,
@@ -124,6 +129,22 @@ class Things:
         versions = self._backend.policy_versions(call.text("policyName"))
         if versions and call.text("policyVersionId") not in versions:
             raise ApiError("ResourceNotFoundException", "The policy has no such version", status=404)
+
+    def _create_policy(self, call: ApiCall, caller: Caller) -> Outcome:
+        self._check_document(call, caller)
+        tags = read_tags(call.params.get("tags"))
+        with self._backend.lock:
+            response = self._backend.invoke(call, access_key_id=caller.access_key_id)
+            if response.status < 300:
+                self._tags.put("policy", call.text("policyName"), tags)
+        return Outcome(result=response)
+
+    def _delete_policy(self, call: ApiCall, caller: Caller) -> Outcome:
+        with self._backend.lock:
+            response = self._backend.invoke(call, access_key_id=caller.access_key_id)
+            if response.status < 300:
+                self._tags.forget("policy", call.text("policyName"))
+        return Outcome(result=response)
 
     @staticmethod
     def _check_document(call: ApiCall, _caller: Caller) -> None:

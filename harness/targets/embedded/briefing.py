@@ -141,6 +141,7 @@ class Briefing:
                 "iotSecret": self.iot_secret,
                 "receiverRoleName": self.receiver_role_name,
                 "requireClientId": "true",
+                "guestsAreSwept": "true",
             },
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.targets.base import Capability, Environment
@@ -25,6 +26,8 @@ class EmbeddedTarget:
 
     name: ClassVar[str] = "embedded"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
+    lacks: ClassVar[Mapping[Capability, str]] = MappingProxyType({})
+    is_probed: ClassVar[bool] = False
     patience: ClassVar[float] = 10.0
 
     def __init__(
@@ -34,8 +37,17 @@ class EmbeddedTarget:
         quirks: Mapping[str, str] | None = None,
         names: Names | None = None,
     ) -> None:
-        self._supervisor = Supervisor(SupervisorOptions(stack=stack, quirks=dict(quirks or {})))
+        self._options = SupervisorOptions(stack=stack, quirks=dict(quirks or {}))
+        self._supervisor = Supervisor(self._options)
         self._names = names or Names(make_run_id())
+
+    def check_options(self) -> None:
+        """Make sure that the stack is a program.
+
+        Raises:
+            SettingsError: it is not.
+        """
+        self._options.check()
 
     def start(self) -> Environment:
         """Start the stand-in and deploy the stack; about a second.

@@ -4,8 +4,9 @@ While the stand-in's control plane is still starting, this process imports what 
 through a pipe. It dies with its parent: a thread waits for the end of the lifeline.
 
 Configuration (JSON): ``program``, ``stack``, ``region``, ``access_key_id``, ``secret_access_key``; and either
-``endpoint_url`` and ``config``, or ``start_fd``, from which one line of JSON with those two is read. ``lifeline_fd``
-may be absent.
+``endpoint_url`` and ``config``, or ``start_fd``, from which one line of JSON with those two is read. These may be
+absent: ``lifeline_fd``; ``session_token``; ``ca_file``, for an https endpoint; ``run_id``, which names and tags of all
+that is made then carry; ``ledger_file``, where each resource is noted before it is made and after.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from harness.targets.provisioning.account import Account
+
+_PORT: Final = re.compile(r"^([^:]+|\[.*\]):\d+$")
+"""A host with a port: emulators tell one, AWS does not."""
 
 
 def answer_invoke(account: Account, token: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +44,7 @@ def answer_invoke(account: Account, token: str, arguments: Mapping[str, Any]) ->
 def _get_endpoint(account: Account, token: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     endpoint_type = arguments.get("endpointType", "iot:Data")
     answer = account.call(token, "iot", "DescribeEndpoint", endpointType=endpoint_type)
-    address = answer["endpointAddress"]
+    address = _PORT.sub(r"\1", answer["endpointAddress"])
     return {"endpointAddress": address, "endpointType": endpoint_type, "id": address, "region": account.region}
 
 

@@ -13,8 +13,11 @@ import pulumi_aws
 
 from harness.errors import ProvisioningError
 from harness.targets.base import Credentials
+from harness.targets.marks import find_mark
 from harness.targets.provisioning.account import Account
+from harness.targets.provisioning.ledger import Ledger
 from harness.targets.provisioning.program import deploy
+from harness.targets.provisioning.refusals import means_unknown_operation
 from harness.targets.provisioning.resources import RESOURCE_TYPES
 
 
@@ -41,8 +44,15 @@ def _run(config: dict[str, Any]) -> dict[str, Any]:
     account = Account(
         region=config["region"],
         endpoint_url=config.get("endpoint_url"),
-        credentials=Credentials(access_key_id=config["access_key_id"], secret_access_key=config["secret_access_key"]),
+        credentials=Credentials(
+            access_key_id=config["access_key_id"],
+            secret_access_key=config["secret_access_key"],
+            session_token=config.get("session_token"),
+        ),
+        ca_file=config.get("ca_file"),
+        mark=find_mark(config.get("run_id", "")),
     )
+    ledger = Ledger(Path(config["ledger_file"])) if config.get("ledger_file") is not None else None
     settings = config.get("config", {})
     if config.get("start_fd") is not None:
         _warm_up(account)
@@ -54,9 +64,11 @@ def _run(config: dict[str, Any]) -> dict[str, Any]:
         settings = start["config"]
     os.chdir(program)  # as the Pulumi CLI does
     try:
-        return deploy(program, account=account, stack=config["stack"], config=settings)
+        return deploy(program, account=account, stack=config["stack"], config=settings, ledger=ledger)
     finally:
         account.close()
+        if ledger is not None:
+            ledger.close()
 
 
 def _warm_up(account: Account) -> None:
@@ -69,10 +81,11 @@ def _warm_up(account: Account) -> None:
 
 
 def error_to_json(error: ProvisioningError) -> dict[str, Any]:
-    """Return an error as what `error_from_json` reads."""
+    """Return an error as the parent reads it: its parts, and whether the other side does not know the operation."""
     return {
         "resource": error.resource,
         "call": error.call,
         "reason": error.reason,
         "request_id": error.request_id,
+        "is_unknown_operation": means_unknown_operation(error),
     }

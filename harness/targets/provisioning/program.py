@@ -33,12 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from harness.targets.provisioning.account import Account
+    from harness.targets.provisioning.ledger import Ledger
 
 _SECRET_SIGNATURE: Final = "4dabf18193072939515e22adb298388d"  # noqa: S105 - Pulumi's public marker, no secret
 _SECRET_VALUE: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - the marker's value for "a secret follows"
 
 
-def deploy(program: Path, *, account: Account, stack: str, config: Mapping[str, str]) -> dict[str, Any]:
+def deploy(
+    program: Path, *, account: Account, stack: str, config: Mapping[str, str], ledger: Ledger | None = None
+) -> dict[str, Any]:
     """Deploy a Pulumi program.
 
     Args:
@@ -46,6 +49,7 @@ def deploy(program: Path, *, account: Account, stack: str, config: Mapping[str, 
         account: where to make its resources.
         stack: name of the stack, for example ``embedded``.
         config: values of the project's configuration, without the project's name before them.
+        ledger: every resource is noted there before it is made and after; None: nobody will take them back.
 
     Returns:
         The outputs that the program exports.
@@ -59,7 +63,8 @@ def deploy(program: Path, *, account: Account, stack: str, config: Mapping[str, 
 
     def run() -> None:
         try:
-            result.append(asyncio.run(_run(program, project=project, stack=stack, config=config, account=account)))
+            monitor = _Monitor(account, ledger)
+            result.append(asyncio.run(_run(program, project=project, stack=stack, config=config, monitor=monitor)))
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
             failure.append(error)
 
@@ -83,13 +88,12 @@ def _place(error: BaseException, program: Path) -> str:
 
 
 async def _run(
-    program: Path, *, project: str, stack: str, config: Mapping[str, str], account: Account
+    program: Path, *, project: str, stack: str, config: Mapping[str, str], monitor: _Monitor
 ) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, _context: None)  # the values that failed along with the first error
     executor = ThreadPoolExecutor(1)  # one resource at a time, always in the same order
     loop.set_default_executor(executor)
-    monitor = _Monitor(account)
     try:
         mocks.set_mocks(_Unused(), project=project, stack=stack, preview=False, monitor=monitor)
         settings.SETTINGS.rpc_manager.clear()
@@ -101,7 +105,7 @@ async def _run(
             await loop.run_in_executor(executor, settle)
     except Exception:
         if monitor.failure is not None:
-            raise monitor.failure from None
+            raise monitor.failure from monitor.cause
         raise
     finally:
         await _cancel_others()
@@ -138,11 +142,17 @@ def _close_thread_loop() -> None:
 class _Monitor(mocks.MockMonitor):
     """Makes what the program registers and keeps what it exports."""
 
-    def __init__(self, account: Account) -> None:
-        super().__init__(_Provider(account, self))
+    def __init__(self, account: Account, ledger: Ledger | None) -> None:
+        super().__init__(_Provider(account, self, ledger))
         self.outputs: dict[str, Any] = {}
         self.failure: ProvisioningError | None = None
+        self.cause: BaseException | None = None  # of the failure, which tells what it means; Pulumi overwrites it
         self.unsettled: list[Callable[[], None]] = []
+
+    def note_failure(self, error: ProvisioningError) -> None:
+        """Keep the first error: others follow from it."""
+        if self.failure is None:
+            self.failure, self.cause = error, error.__cause__
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 - Pulumi's name
         if request.urn.split("::")[-2] == "pulumi:pulumi:Stack":
@@ -153,9 +163,10 @@ class _Monitor(mocks.MockMonitor):
 class _Provider(mocks.Mocks):
     """The provider behind the monitor: one call for each resource and each question."""
 
-    def __init__(self, account: Account, monitor: _Monitor) -> None:
+    def __init__(self, account: Account, monitor: _Monitor, ledger: Ledger | None) -> None:
         self._account = account
         self._monitor = monitor
+        self._ledger = ledger
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         inputs = _plain(args.inputs)
@@ -163,9 +174,9 @@ class _Provider(mocks.Mocks):
             return args.name, inputs  # a component: it only groups others
         declared = Declared(type=args.typ, name=args.name, inputs=inputs)
         try:
-            made = make_resource(self._account, declared, existing_id=args.resource_id)
+            made = make_resource(self._account, declared, existing_id=args.resource_id, ledger=self._ledger)
         except ProvisioningError as error:
-            self._monitor.failure = self._monitor.failure or error
+            self._monitor.note_failure(error)
             raise
         if made.settle is not None:
             self._monitor.unsettled.append(made.settle)
@@ -175,7 +186,7 @@ class _Provider(mocks.Mocks):
         try:
             return answer_invoke(self._account, args.token, _plain(args.args)), []
         except ProvisioningError as error:
-            self._monitor.failure = self._monitor.failure or error
+            self._monitor.note_failure(error)
             raise
 
 

@@ -11,16 +11,18 @@ import json
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
 
 from harness.errors import ProvisioningError
-from harness.targets.provisioning.account import auto_name
-from harness.targets.provisioning.declared import Declared, Made, ResourceType
+from harness.targets.provisioning.declared import Declared, Made, Naming, ResourceType, intend_name
+from harness.targets.provisioning.refusals import error_code, means_unknown_operation
 from harness.targets.provisioning.waiting import ask_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from harness.targets.provisioning.account import Account
+    from harness.targets.provisioning.ledger import Noted
 
 _CONFIRMATION_SECONDS: Final = 10.0
 """Longer than the confirmation and the receiver's answer to it may take, so that what went wrong is told."""
@@ -48,6 +50,7 @@ def make_cloud_control_resource(account: Account, declared: Declared) -> Made:
         destinationConfiguration={"httpUrlConfiguration": {"confirmationUrl": url}},
     )["topicRuleDestination"]
     arn = destination["arn"]
+    declared.note_made(arn)
     properties = {"Arn": arn, "Status": destination["status"], "HttpUrlProperties": {"ConfirmationUrl": url}}
     return Made(arn, {"properties": json.dumps(properties)}, partial(await_confirmation, account, declared, arn))
 
@@ -90,6 +93,35 @@ def _confirmation_url(declared: Declared) -> str:
     return url
 
 
+def _intend_destination(account: Account, declared: Declared) -> dict[str, Any]:
+    """Tell the URL, and the destinations that it has already: those are somebody else's."""
+    url = _confirmation_url(declared)
+    return {"url": url, "known": _destinations(account, declared.subject, url)}
+
+
+def _destinations(account: Account, subject: str, url: str) -> list[str]:
+    listed = account.every_if_there(subject, "iot", "ListTopicRuleDestinations", "destinationSummaries")
+    return [each["arn"] for each in listed if each.get("httpUrlSummary", {}).get("confirmationUrl") == url]
+
+
+def remove_destination(account: Account, noted: Noted) -> None:
+    """Remove an HTTP destination.
+
+    Raises:
+        ProvisioningError: an AWS call failed.
+    """
+    url, known = noted.intent["url"], noted.intent["known"]
+    arns = [noted.id] if noted.id is not None else _destinations(account, noted.subject, url)
+    for arn in arns:
+        if arn not in known:
+            is_there = partial(_is_listed, account, noted.subject, url, arn)
+            _delete(account, noted, is_there, "DeleteTopicRuleDestination", arn=arn)
+
+
+def _is_listed(account: Account, subject: str, url: str, arn: str) -> bool:
+    return arn in _destinations(account, subject, url)
+
+
 def make_topic_rule(account: Account, declared: Declared) -> Made:
     """Make a rule with HTTP actions and, where there is one, an error action that sends to a queue.
 
@@ -97,7 +129,7 @@ def make_topic_rule(account: Account, declared: Declared) -> Made:
         ProvisioningError: an input of an action is not used, or an AWS call failed.
     """
     inputs = declared.inputs
-    name = inputs.get("name") or auto_name(declared.name, longest=128, separator="_")
+    name = inputs["name"]
     payload = {
         "sql": inputs["sql"],
         "awsIotSqlVersion": inputs["sqlVersion"],
@@ -106,9 +138,54 @@ def make_topic_rule(account: Account, declared: Declared) -> Made:
         "actions": [{"http": _http_action(declared, each)} for each in inputs.get("https") or ()],
         "errorAction": _error_action(declared, inputs["errorAction"]) if inputs.get("errorAction") else None,
     }
-    ask = partial(account.call, declared.subject, "iot", ruleName=name)
-    ask("CreateTopicRule", topicRulePayload=_given(payload))
-    return Made(name, {"name": name, "arn": ask("GetTopicRule")["ruleArn"]})
+    _create_rule(account, declared, _given(payload))
+    declared.note_made(name)
+    arn = account.call(declared.subject, "iot", "GetTopicRule", ruleName=name)["ruleArn"]
+    return Made(name, {"name": name, "arn": arn})
+
+
+def _create_rule(account: Account, declared: Declared, payload: dict[str, Any]) -> None:
+    """Create a rule, with its tags where rules can have some: the mark is in its name as well."""
+    own = declared.inputs.get("tags")
+    tags = account.tags(own)
+    create = partial(
+        account.call,
+        declared.subject,
+        "iot",
+        "CreateTopicRule",
+        ruleName=declared.inputs["name"],
+        topicRulePayload=payload,
+    )
+    try:
+        create(tags=urlencode(tags, quote_via=quote) or None)
+    except ProvisioningError as error:
+        if own or not tags or not means_unknown_operation(error):
+            raise
+        create()
+
+
+def remove_topic_rule(account: Account, noted: Noted) -> None:
+    """Remove a rule.
+
+    Raises:
+        ProvisioningError: an AWS call failed.
+    """
+    name = noted.intent["name"]
+
+    def is_there() -> bool:
+        rules = account.every(noted.subject, "iot", "ListTopicRules", "rules")
+        return any(each["ruleName"] == name for each in rules)
+
+    _delete(account, noted, is_there, "DeleteTopicRule", ruleName=name)
+
+
+def _delete(account: Account, noted: Noted, is_there: Callable[[], bool], operation: str, **parameters: str) -> None:
+    """Delete what AWS IoT denies access to when it is not there."""
+    try:
+        account.call_if_there(noted.subject, "iot", operation, **parameters)
+    except ProvisioningError as error:
+        if error_code(error) != "UnauthorizedException" or is_there():
+            raise
 
 
 def _http_action(declared: Declared, action: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,13 +217,18 @@ RULE_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
     {
         "aws:cloudcontrol/resource:Resource": ResourceType(
             make=make_cloud_control_resource,
+            intend=_intend_destination,
+            remove=remove_destination,
             inputs=frozenset({"typeName", "desiredState"}),
             services=("iot",),
         ),
         "aws:iot/topicRule:TopicRule": ResourceType(
             make=make_topic_rule,
-            inputs=frozenset({"name", "description", "enabled", "sql", "sqlVersion", "https", "errorAction"}),
+            intend=intend_name,
+            remove=remove_topic_rule,
+            inputs=frozenset({"name", "description", "enabled", "sql", "sqlVersion", "https", "errorAction", "tags"}),
             services=("iot",),
+            naming=Naming(longest=128, separator="_"),
         ),
     }
 )

@@ -6,14 +6,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import ProvisioningError
-from harness.targets.provisioning.account import auto_name
-from harness.targets.provisioning.declared import Declared, Made, ResourceType
+from harness.targets.provisioning.declared import Declared, Made, Naming, ResourceType, as_tag_list, intend_name
 from harness.targets.provisioning.waiting import ask_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.targets.provisioning.account import Account
+    from harness.targets.provisioning.ledger import Noted
 
 _TABLE_SECONDS: Final = 60.0
 _ON_DEMAND: Final = "PAY_PER_REQUEST"
@@ -48,7 +48,7 @@ def make_table(account: Account, declared: Declared) -> Made:
     keys = [(inputs["hashKey"], "HASH")]
     if inputs.get("rangeKey"):
         keys.append((inputs["rangeKey"], "RANGE"))
-    name = inputs.get("name") or auto_name(declared.name, longest=255)
+    name = inputs["name"]
     table = account.call(
         declared.subject,
         "dynamodb",
@@ -59,7 +59,9 @@ def make_table(account: Account, declared: Declared) -> Made:
             {"AttributeName": each["name"], "AttributeType": each["type"]} for each in inputs["attributes"]
         ],
         KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in keys],
+        Tags=as_tag_list(account.tags(inputs.get("tags"))),
     )["TableDescription"]
+    declared.note_made(name)
     _await_table(account, declared, table)
     if ttl.get("enabled"):
         account.call(
@@ -89,6 +91,28 @@ def _await_table(account: Account, declared: Declared, created: dict[str, Any]) 
         )
 
 
+def remove_table(account: Account, noted: Noted) -> None:
+    """Remove a table and wait until it is gone.
+
+    Raises:
+        ProvisioningError: it was not gone in time, or an AWS call failed.
+    """
+    name = noted.intent["name"]
+    if account.call_if_there(noted.subject, "dynamodb", "DeleteTable", TableName=name) is None:
+        return
+    answer = ask_until(
+        lambda: account.call_if_there(noted.subject, "dynamodb", "DescribeTable", TableName=name),
+        lambda answer: answer is None,
+        seconds=_TABLE_SECONDS,
+    )
+    if answer is not None:
+        raise ProvisioningError(
+            noted.subject,
+            call="dynamodb:DeleteTable",
+            reason=f"the table is still {answer['Table']['TableStatus']} after {_TABLE_SECONDS:.0f} s",
+        )
+
+
 def make_queue(account: Account, declared: Declared) -> Made:
     """Make an SQS queue.
 
@@ -96,24 +120,61 @@ def make_queue(account: Account, declared: Declared) -> Made:
         ProvisioningError: an AWS call failed.
     """
     inputs = declared.inputs
-    name = inputs.get("name") or auto_name(declared.name, longest=80)
+    name = inputs["name"]
     attributes = {aws: str(inputs[given]) for given, aws in _QUEUE_ATTRIBUTES.items() if inputs.get(given) is not None}
-    url = account.call(declared.subject, "sqs", "CreateQueue", QueueName=name, Attributes=attributes)["QueueUrl"]
+    url = account.call(
+        declared.subject,
+        "sqs",
+        "CreateQueue",
+        QueueName=name,
+        Attributes=attributes,
+        tags=account.tags(inputs.get("tags")) or None,
+    )["QueueUrl"]
+    declared.note_made(url)
     answer = account.call(declared.subject, "sqs", "GetQueueAttributes", QueueUrl=url, AttributeNames=["QueueArn"])
     return Made(url, {"name": name, "url": url, "arn": answer["Attributes"]["QueueArn"]})
+
+
+def _intend_queue(account: Account, declared: Declared) -> dict[str, Any]:
+    """Tell the name; refuse that of a queue that is there, since SQS would hand it over as if it were new."""
+    name = declared.inputs["name"]
+    if not account.owns(name) and account.call_if_there(declared.subject, "sqs", "GetQueueUrl", QueueName=name):
+        raise ProvisioningError(declared.subject, reason=f"there is a queue {name} already")
+    return {"name": name}
+
+
+def remove_queue(account: Account, noted: Noted) -> None:
+    """Remove a queue with what is in it.
+
+    Raises:
+        ProvisioningError: an AWS call failed.
+    """
+    url = noted.id
+    if url is None:
+        found = account.call_if_there(noted.subject, "sqs", "GetQueueUrl", QueueName=noted.intent["name"])
+        if found is None:
+            return
+        url = found["QueueUrl"]
+    account.call_if_there(noted.subject, "sqs", "DeleteQueue", QueueUrl=url)
 
 
 STORAGE_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
     {
         "aws:dynamodb/table:Table": ResourceType(
             make=make_table,
-            inputs=frozenset({"name", "billingMode", "hashKey", "rangeKey", "attributes", "ttl"}),
+            intend=intend_name,
+            remove=remove_table,
+            inputs=frozenset({"name", "billingMode", "hashKey", "rangeKey", "attributes", "ttl", "tags"}),
             services=("dynamodb",),
+            naming=Naming(longest=255),
         ),
         "aws:sqs/queue:Queue": ResourceType(
             make=make_queue,
-            inputs=frozenset({"name", *_QUEUE_ATTRIBUTES}),
+            intend=_intend_queue,
+            remove=remove_queue,
+            inputs=frozenset({"name", *_QUEUE_ATTRIBUTES, "tags"}),
             services=("sqs",),
+            naming=Naming(longest=80),
         ),
     }
 )

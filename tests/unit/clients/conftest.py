@@ -19,9 +19,11 @@ import pytest
 from awscrt import mqtt5
 from awscrt.exceptions import AwsCrtError
 from botocore.exceptions import ClientError
+from cryptography import x509
 
 from harness.clients.admin import AdminApi
 from harness.clients.broadcast import BroadcastClient, WssEndpoint
+from harness.clients.certificates import certificate_id, make_key, make_self_signed
 from harness.clients.credentials import GivenCredentials, TemporaryCredentials
 from harness.clients.message import Message
 from harness.clients.rules import Rules
@@ -339,6 +341,11 @@ class FakeIot:
         more = {"nextToken": str(start + 1)} if start + 1 < len(arns) else {}
         return {"destinationSummaries": summaries, **more}
 
+    def get_paginator(self, operation: str) -> SimpleNamespace:
+        """List all rules."""
+        assert operation == "list_topic_rules"
+        return SimpleNamespace(paginate=lambda: [{"rules": [{"ruleName": name} for name in self.rules]}])
+
     def close(self) -> None:
         """Remember that."""
         self.is_closed = True
@@ -439,3 +446,243 @@ class Scene:
 def scene(fake_target: FakeTarget, rules: Rules) -> Scene:
     """A trace to write on, and the stories it tells."""
     return Scene(fake_target, Stories(trace=fake_target.trace, rules=rules, patience=0.2))
+
+
+CERTIFICATE_ARN = "arn:aws:iot:eu-central-1:123456789012:cert/"
+
+
+def refusal(operation: str, code: str = "AccessDeniedException", message: str = "no") -> ClientError:
+    """Make an error as AWS answers it."""
+    return ClientError({"Error": {"Code": code, "Message": message}}, operation)
+
+
+@dataclass
+class FakeRegistry:
+    """Plays boto3's ``iot`` client as far as things go, as strict about the order of things as AWS is.
+
+    Attributes:
+        errors: operation → what it raises: always, or for a list one by one, until none is left.
+        before: operation → what happens just before it, once: somebody else was faster.
+        calls: operations in order, those that only look left out.
+        asked: operations that only look.
+        certificates: ID → status.
+        policies: name → the documents of its versions; the last is in force.
+        attached: (what, certificate ARN).
+        attributes: thing's name → what it was made with.
+        tags: policy's name → what it was made with.
+        subjects: certificate's ID → the common name that was asked for.
+    """
+
+    errors: dict[str, Exception | list[Exception]] = field(default_factory=dict)
+    before: dict[str, Callable[[], None]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    things: set[str] = field(default_factory=set)
+    certificates: dict[str, str] = field(default_factory=dict)
+    policies: dict[str, list[Any]] = field(default_factory=dict)
+    attached: set[tuple[str, str]] = field(default_factory=set)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, Any] = field(default_factory=dict)
+    subjects: dict[str, str] = field(default_factory=dict)
+
+    def _begin(self, operation: str) -> None:
+        self.calls.append(operation)
+        if (happens := self.before.pop(operation, None)) is not None:
+            happens()
+        error = self.errors.get(operation)
+        if isinstance(error, list):
+            error = error.pop(0) if error else None
+        if error is not None:
+            raise error
+
+    def create_thing(self, *, thingName: str, attributePayload: Any = None) -> None:  # noqa: N803 - boto3's spelling
+        """Keep it."""
+        self._begin("create_thing")
+        self.things.add(thingName)
+        self.attributes[thingName] = attributePayload
+
+    def describe_thing(self, *, thingName: str) -> None:  # noqa: N803 - boto3's spelling
+        """Say whether there is one."""
+        self.asked.append("describe_thing")
+        if thingName not in self.things:
+            raise refusal("DescribeThing", "ResourceNotFoundException")
+
+    def create_certificate_from_csr(self, *, certificateSigningRequest: str, setAsActive: bool) -> dict[str, str]:  # noqa: N803 - boto3's spelling
+        """Issue something for the key that asks."""
+        self._begin("create_certificate_from_csr")
+        assert setAsActive
+        request = x509.load_pem_x509_csr(certificateSigningRequest.encode())
+        assert request.is_signature_valid
+        pem = make_self_signed(make_key())
+        its_id = certificate_id(pem)
+        self.certificates[its_id] = "ACTIVE"
+        self.subjects[its_id] = request.subject.rfc4514_string()
+        return {"certificateId": its_id, "certificateArn": CERTIFICATE_ARN + its_id, "certificatePem": pem}
+
+    def describe_certificate(self, *, certificateId: str) -> dict[str, Any]:  # noqa: N803 - boto3's spelling
+        """Say what there is to say."""
+        self.asked.append("describe_certificate")
+        if certificateId not in self.certificates:
+            raise refusal("DescribeCertificate", "ResourceNotFoundException")
+        arn, status = CERTIFICATE_ARN + certificateId, self.certificates[certificateId]
+        return {"certificateDescription": {"certificateArn": arn, "status": status}}
+
+    def create_policy(self, *, policyName: str, policyDocument: str, tags: Any = None) -> None:  # noqa: N803 - boto3's spelling
+        """Keep it."""
+        self._begin("create_policy")
+        self.policies[policyName] = [json.loads(policyDocument)]
+        self.tags[policyName] = tags
+
+    def attach_policy(self, *, policyName: str, target: str) -> None:  # noqa: N803 - boto3's spelling
+        """Keep it."""
+        self._begin("attach_policy")
+        self.attached.add((policyName, target))
+
+    def attach_thing_principal(self, *, thingName: str, principal: str) -> None:  # noqa: N803 - boto3's spelling
+        """Keep it."""
+        self._begin("attach_thing_principal")
+        self.attached.add((thingName, principal))
+
+    def update_certificate(self, *, certificateId: str, newStatus: str) -> None:  # noqa: N803 - boto3's spelling
+        """Change it, unless it was revoked."""
+        self._begin("update_certificate")
+        if certificateId not in self.certificates:
+            raise refusal("UpdateCertificate", "ResourceNotFoundException")
+        assert self.certificates[certificateId] != "REVOKED"
+        self.certificates[certificateId] = newStatus
+
+    def detach_policy(self, *, policyName: str, target: str) -> None:  # noqa: N803 - boto3's spelling
+        """Forget it; what is not attached does no harm."""
+        self._begin("detach_policy")
+        self.attached.discard((policyName, target))
+
+    def detach_thing_principal(self, *, thingName: str, principal: str) -> None:  # noqa: N803 - boto3's spelling
+        """Forget it."""
+        self._begin("detach_thing_principal")
+        if thingName not in self.things:
+            raise refusal("DetachThingPrincipal", "ResourceNotFoundException")
+        self.attached.discard((thingName, principal))
+
+    def delete_certificate(self, *, certificateId: str) -> None:  # noqa: N803 - boto3's spelling
+        """Forget it, where nothing holds it."""
+        self._begin("delete_certificate")
+        if certificateId not in self.certificates:
+            raise refusal("DeleteCertificate", "ResourceNotFoundException")
+        if self.certificates[certificateId] == "ACTIVE":
+            raise refusal("DeleteCertificate", "CertificateStateException")
+        if any(arn == CERTIFICATE_ARN + certificateId for _, arn in self.attached):
+            raise refusal("DeleteCertificate", "DeleteConflictException")
+        del self.certificates[certificateId]
+
+    def delete_thing(self, *, thingName: str) -> None:  # noqa: N803 - boto3's spelling
+        """Forget it, where nothing is attached; one that is not there does no harm."""
+        self._begin("delete_thing")
+        if any(name == thingName for name, _ in self.attached):
+            message = f"Cannot delete. Thing {thingName} is still attached to one or more principals"
+            raise refusal("DeleteThing", "InvalidRequestException", message)
+        self.things.discard(thingName)
+
+    def delete_policy(self, *, policyName: str) -> None:  # noqa: N803 - boto3's spelling
+        """Forget it, where it is attached to nothing and has one version."""
+        self._begin("delete_policy")
+        if policyName not in self.policies:
+            raise refusal("DeletePolicy", "ResourceNotFoundException")
+        if any(name == policyName for name, _ in self.attached) or len(self.policies[policyName]) > 1:
+            raise refusal("DeletePolicy", "DeleteConflictException")
+        del self.policies[policyName]
+
+    def list_policy_versions(self, *, policyName: str) -> dict[str, Any]:  # noqa: N803 - boto3's spelling
+        """Answer with all, which are numbered from the last."""
+        self.asked.append("list_policy_versions")
+        if policyName not in self.policies:
+            raise refusal("ListPolicyVersions", "ResourceNotFoundException")
+        last = len(self.policies[policyName])
+        versions = [{"versionId": str(each), "isDefaultVersion": each == last} for each in range(1, last + 1)]
+        return {"policyVersions": versions}
+
+    def delete_policy_version(self, *, policyName: str, policyVersionId: str) -> None:  # noqa: N803 - boto3's spelling
+        """Forget it, if it is not in force."""
+        self._begin("delete_policy_version")
+        assert policyVersionId
+        self.policies[policyName].pop(0)
+
+    def get_paginator(self, operation: str) -> SimpleNamespace:
+        """Give what an operation lists, one a page."""
+
+        def paginate(**parameters: str) -> Iterator[dict[str, Any]]:
+            self.asked.append(operation)
+            (subject,) = parameters.values()
+            found = sorted(self.attached)
+            items = {
+                "list_attached_policies": ("policies", [n for n, arn in found if arn == subject]),
+                "list_principal_things": ("things", [n for n, arn in found if arn == subject and n in self.things]),
+                "list_thing_principals": ("principals", [arn for n, arn in found if n == subject]),
+                "list_targets_for_policy": ("targets", [arn for n, arn in found if n == subject]),
+            }
+            member, listed = items[operation]
+            if member == "policies":
+                listed = [{"policyName": each} for each in listed if each not in self.things]  # type: ignore[misc]  # one shape of items is as good as the other
+            yield from ({member: [each]} for each in listed)
+
+        return SimpleNamespace(paginate=paginate)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left."""
+        return not (self.things or self.policies or self.certificates or self.attached)
+
+
+class CountingNames:
+    """Makes names that count up."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def thing_name(self, hint: str = "thing") -> str:
+        """Give the next one."""
+        return self.unique(hint)
+
+    def unique(self, hint: str = "") -> str:
+        """Give the next one."""
+        self.made += 1
+        return f"{hint}-{self.made}"
+
+
+@pytest.fixture
+def registry() -> FakeRegistry:
+    """AWS IoT's registry of one test."""
+    return FakeRegistry()
+
+
+@pytest.fixture
+def names() -> CountingNames:
+    """Names of one test."""
+    return CountingNames()
+
+
+@dataclass
+class ManualClock:
+    """A clock that goes on only when somebody pauses.
+
+    Attributes:
+        seconds: what it shows.
+        pauses: how long each pause was.
+    """
+
+    seconds: float = 0.0
+    pauses: list[float] = field(default_factory=list)
+
+    def now(self) -> float:
+        """Tell the time."""
+        return self.seconds
+
+    def pause(self, seconds: float) -> None:
+        """Let it pass."""
+        self.pauses.append(seconds)
+        self.seconds += seconds
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The time of one test."""
+    return ManualClock()

@@ -19,6 +19,7 @@ from harness.clients.certificates import (
     make_self_signed,
     private_pem,
 )
+from harness.targets.marks import find_mark
 
 
 @pytest.mark.parametrize(("platform", "kind"), [("linux", ec.EllipticCurvePrivateKey), ("darwin", rsa.RSAPrivateKey)])
@@ -49,6 +50,17 @@ def test_a_request_is_signed_by_its_own_key() -> None:
 
     assert request.is_signature_valid
     assert request.public_key() == key.public_key()
+
+
+def test_a_request_names_whom_it_is_for() -> None:
+    """A common name has 64 characters; of a longer name those are kept that say whose run it is."""
+    name = "a" * 40 + "-device-tw6b3f0a21-9c4e11d2-gw0-1"
+
+    requests = [make_request(make_key(), common_name=each) for each in ("dev-1", name)]
+
+    subjects = [x509.load_pem_x509_csr(each.encode()).subject.rfc4514_string() for each in requests]
+    assert subjects == ["CN=dev-1", f"CN={name[-64:]}"]
+    assert find_mark(subjects[1]) == find_mark(name)
 
 
 def test_a_self_signed_certificate_vouches_for_itself_alone() -> None:

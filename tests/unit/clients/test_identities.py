@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from typing import Any
+import threading
+from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from cryptography import x509
 
-from harness.clients.certificates import certificate_id, make_key, make_self_signed
+from harness.clients.certificates import certificate_id
 from harness.clients.identities import Identities
-from harness.errors import TeardownError
+from harness.errors import BudgetExceeded, HarnessError, TeardownError
+
+if TYPE_CHECKING:
+    from conftest import CountingNames, FakeRegistry
 
 ARN = "arn:aws:iot:eu-central-1:123456789012:cert/"
+TAGS = {"thingwright:run": "tw6b3f0a21-9c4e11d2", "thingwright:expires": "2026-11-22T09:30:00Z"}
 
 
 def refusal(operation: str, code: str = "AccessDeniedException") -> ClientError:
@@ -22,159 +25,42 @@ def refusal(operation: str, code: str = "AccessDeniedException") -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
 
 
-@dataclass
-class FakeIot:
-    """AWS IoT's registry, as strict about the order of things as AWS is.
-
-    Attributes:
-        errors: operation → what it raises.
-        calls: operations in order.
-        attached: (what, certificate ARN).
-    """
-
-    errors: dict[str, Exception] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)
-    things: set[str] = field(default_factory=set)
-    policies: dict[str, Any] = field(default_factory=dict)
-    statuses: dict[str, str] = field(default_factory=dict)
-    attached: set[tuple[str, str]] = field(default_factory=set)
-
-    def _begin(self, operation: str) -> None:
-        self.calls.append(operation)
-        if operation in self.errors:
-            raise self.errors[operation]
-
-    def create_thing(self, *, thingName: str) -> None:  # noqa: N803 - boto3's spelling
-        """Keep it."""
-        self._begin("create_thing")
-        self.things.add(thingName)
-
-    def create_certificate_from_csr(self, *, certificateSigningRequest: str, setAsActive: bool) -> dict[str, str]:  # noqa: N803 - boto3's spelling
-        """Issue something for the key that asks."""
-        self._begin("create_certificate_from_csr")
-        assert setAsActive
-        assert x509.load_pem_x509_csr(certificateSigningRequest.encode()).is_signature_valid
-        pem = make_self_signed(make_key())
-        its_id = certificate_id(pem)
-        self.statuses[its_id] = "ACTIVE"
-        return {"certificateId": its_id, "certificateArn": ARN + its_id, "certificatePem": pem}
-
-    def create_policy(self, *, policyName: str, policyDocument: str) -> None:  # noqa: N803 - boto3's spelling
-        """Keep it."""
-        self._begin("create_policy")
-        self.policies[policyName] = json.loads(policyDocument)
-
-    def attach_policy(self, *, policyName: str, target: str) -> None:  # noqa: N803 - boto3's spelling
-        """Keep it."""
-        self._begin("attach_policy")
-        self.attached.add((policyName, target))
-
-    def attach_thing_principal(self, *, thingName: str, principal: str) -> None:  # noqa: N803 - boto3's spelling
-        """Keep it."""
-        self._begin("attach_thing_principal")
-        self.attached.add((thingName, principal))
-
-    def update_certificate(self, *, certificateId: str, newStatus: str) -> None:  # noqa: N803 - boto3's spelling
-        """Change it, unless it was revoked."""
-        self._begin("update_certificate")
-        assert self.statuses[certificateId] != "REVOKED"
-        self.statuses[certificateId] = newStatus
-
-    def detach_policy(self, *, policyName: str, target: str) -> None:  # noqa: N803 - boto3's spelling
-        """Forget it."""
-        self._begin("detach_policy")
-        self.attached.remove((policyName, target))
-
-    def detach_thing_principal(self, *, thingName: str, principal: str) -> None:  # noqa: N803 - boto3's spelling
-        """Forget it."""
-        self._begin("detach_thing_principal")
-        self.attached.remove((thingName, principal))
-
-    def delete_certificate(self, *, certificateId: str) -> None:  # noqa: N803 - boto3's spelling
-        """Forget it, where nothing holds it."""
-        self._begin("delete_certificate")
-        if self.statuses[certificateId] == "ACTIVE" or any(arn == ARN + certificateId for _, arn in self.attached):
-            raise refusal("DeleteCertificate", "DeleteConflictException")
-        del self.statuses[certificateId]
-
-    def delete_thing(self, *, thingName: str) -> None:  # noqa: N803 - boto3's spelling
-        """Forget it, where nothing is attached."""
-        self._begin("delete_thing")
-        if any(name == thingName for name, _ in self.attached):
-            raise refusal("DeleteThing", "InvalidRequestException")
-        self.things.remove(thingName)
-
-    def delete_policy(self, *, policyName: str) -> None:  # noqa: N803 - boto3's spelling
-        """Forget it, where it is attached to nothing."""
-        self._begin("delete_policy")
-        if any(name == policyName for name, _ in self.attached):
-            raise refusal("DeletePolicy", "DeleteConflictException")
-        del self.policies[policyName]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is left."""
-        return not (self.things or self.policies or self.statuses or self.attached)
-
-
-class Names:
-    """Counts."""
-
-    def __init__(self) -> None:
-        self.made = 0
-
-    def thing_name(self, hint: str = "thing") -> str:
-        """Give the next one."""
-        return self.unique(hint)
-
-    def unique(self, hint: str = "") -> str:
-        """Give the next one."""
-        self.made += 1
-        return f"{hint}-{self.made}"
-
-
 @pytest.fixture
-def iot() -> FakeIot:
-    """The registry of one test."""
-    return FakeIot()
-
-
-@pytest.fixture
-def identities(iot: FakeIot) -> Identities:
+def identities(registry: FakeRegistry, names: CountingNames) -> Identities:
     """What is tested."""
-    return Identities(iot=iot, policy_name="devices", names=Names())
+    return Identities(iot=registry, policy_name="devices", names=names, patience=0)
 
 
-def test_a_device_is_a_thing_with_a_certificate_and_the_policy(identities: Identities, iot: FakeIot) -> None:
+def test_a_device_is_a_thing_with_a_certificate_and_the_policy(identities: Identities, registry: FakeRegistry) -> None:
     """Its key was made here: AWS IoT saw a request, and the secret is in no message."""
     (identity,) = identities.make(1)
 
-    assert iot.things == {identity.thing_name} == {"device-1"}
-    assert iot.statuses == {identity.certificate_id: "ACTIVE"}
+    assert registry.things == {identity.thing_name} == {"device-1"}
+    assert registry.certificates == {identity.certificate_id: "ACTIVE"}
     assert identity.certificate_arn == ARN + identity.certificate_id
-    assert iot.attached == {("devices", identity.certificate_arn), ("device-1", identity.certificate_arn)}
+    assert registry.attached == {("devices", identity.certificate_arn), ("device-1", identity.certificate_arn)}
     assert "PRIVATE KEY" in identity.private_key_pem
     assert "PRIVATE KEY" not in repr(identity)
 
 
-def test_many_devices_are_all_different(identities: Identities, iot: FakeIot) -> None:
+def test_many_devices_are_all_different(identities: Identities, registry: FakeRegistry) -> None:
     """And all of them are removed again."""
     made = identities.make(20)
 
     assert len({each.private_key_pem for each in made}) == len({each.thing_name for each in made}) == 20
     identities.remove()
-    assert iot.is_empty
+    assert registry.is_empty
 
 
-def test_removal_keeps_the_order_aws_wants(identities: Identities, iot: FakeIot) -> None:
+def test_removal_keeps_the_order_aws_wants(identities: Identities, registry: FakeRegistry) -> None:
     """Detach, deactivate, delete; a second removal has nothing to do."""
     identities.make(1)
-    iot.calls.clear()
+    registry.calls.clear()
 
     identities.remove()
 
-    assert iot.is_empty
-    assert iot.calls == [
+    assert registry.is_empty
+    assert registry.calls == [
         "detach_thing_principal",
         "detach_policy",
         "update_certificate",
@@ -182,82 +68,90 @@ def test_removal_keeps_the_order_aws_wants(identities: Identities, iot: FakeIot)
         "delete_thing",
     ]
     identities.remove()
-    assert len(iot.calls) == 5
+    assert len(registry.calls) == 5
 
 
 @pytest.mark.parametrize(
     "fails", ["create_certificate_from_csr", "attach_policy", "attach_thing_principal", "create_thing"]
 )
-def test_what_was_made_before_a_failure_is_removed_as_well(identities: Identities, iot: FakeIot, fails: str) -> None:
+def test_what_was_made_before_a_failure_is_removed_as_well(
+    identities: Identities, registry: FakeRegistry, fails: str
+) -> None:
     """The failure reaches the test as AWS told it."""
-    iot.errors[fails] = refusal(fails)
+    registry.errors[fails] = refusal(fails)
 
     with pytest.raises(ClientError, match=fails) as failure:
         identities.make(1)
 
     assert not hasattr(failure.value, "__notes__")
     identities.remove()
-    assert iot.is_empty
+    assert registry.is_empty
 
 
-def test_one_failure_of_many_says_how_many(identities: Identities, iot: FakeIot) -> None:
+def test_one_failure_of_many_says_how_many(identities: Identities, registry: FakeRegistry) -> None:
     """The first is raised, the others are counted."""
-    iot.errors["attach_policy"] = refusal("AttachPolicy")
+    registry.errors["attach_policy"] = refusal("AttachPolicy")
 
     with pytest.raises(ClientError) as failure:
         identities.make(3)
 
     assert failure.value.__notes__ == ["3 of 3 devices could not be registered; this is the first"]
     identities.remove()
-    assert iot.is_empty
+    assert registry.is_empty
 
 
-def test_every_step_of_a_removal_is_tried(identities: Identities, iot: FakeIot) -> None:
+def test_every_step_of_a_removal_is_tried(identities: Identities, registry: FakeRegistry) -> None:
     """Whatever became of the one before; the error names what is left and why."""
     (identity,) = identities.make(1)
-    iot.errors["detach_thing_principal"] = refusal("DetachThingPrincipal")
-    iot.calls.clear()
+    registry.errors["detach_thing_principal"] = refusal("DetachThingPrincipal")
+    registry.calls.clear()
 
     with pytest.raises(TeardownError) as failure:
         identities.remove()
 
-    certificate = f"certificate {identity.certificate_id} of device-1"
     assert [each.partition(" (")[0] for each in failure.value.left_behind] == [
-        f"{certificate}, attached",
-        certificate,
+        f"certificate {identity.certificate_id} of device-1",
         "thing device-1",
     ]
     assert "AccessDeniedException" in failure.value.left_behind[0]
-    assert "detach, deactivate, delete" in str(failure.value)
+    assert "`thingwright sweep --delete` removes it" in str(failure.value)
     assert isinstance(failure.value.__cause__, ExceptionGroup)
-    assert len(iot.calls) == 5
+    assert registry.certificates == {identity.certificate_id: "INACTIVE"}
+    assert registry.attached == {("device-1", identity.certificate_arn)}
+    registry.errors.clear()
+    identities.remove()
+    assert registry.is_empty
 
 
-def test_what_is_gone_already_does_no_harm(identities: Identities, iot: FakeIot) -> None:
+def test_what_is_gone_already_does_no_harm(identities: Identities, registry: FakeRegistry) -> None:
     """A test may remove its own device."""
     identities.make(1)
-    iot.errors = {each: refusal(each, "ResourceNotFoundException") for each in ("delete_thing", "delete_certificate")}
+    registry.things.clear()
+    registry.certificates.clear()
+    registry.attached.clear()
 
     identities.remove()
 
+    assert registry.is_empty
 
-def test_a_target_that_is_gone_is_asked_once_per_device(identities: Identities, iot: FakeIot) -> None:
+
+def test_a_target_that_is_gone_is_asked_once_per_device(identities: Identities, registry: FakeRegistry) -> None:
     """Nobody is there for the other steps either, and all of them are named."""
     identities.make(1)
-    iot.errors["detach_thing_principal"] = EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
-    iot.calls.clear()
+    registry.errors["detach_thing_principal"] = EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
+    registry.calls.clear()
 
     with pytest.raises(TeardownError) as failure:
         identities.remove()
 
-    assert iot.calls == ["detach_thing_principal"]
-    assert len(failure.value.left_behind) == 5
+    assert registry.calls == ["detach_thing_principal"]
+    assert [each.partition(" ")[0] for each in failure.value.left_behind] == ["certificate", "thing"]
 
 
-def test_a_defect_while_removing_is_no_leftover(identities: Identities, iot: FakeIot) -> None:
+def test_a_defect_while_removing_is_no_leftover(identities: Identities, registry: FakeRegistry) -> None:
     """It is told as what it is."""
     identities.make(1)
-    iot.errors["delete_thing"] = ZeroDivisionError()
+    registry.errors["delete_thing"] = ZeroDivisionError()
 
     with pytest.raises(ZeroDivisionError):
         identities.remove()
@@ -265,19 +159,21 @@ def test_a_defect_while_removing_is_no_leftover(identities: Identities, iot: Fak
 
 @pytest.mark.parametrize("status", ["INACTIVE", "REVOKED"])
 def test_a_certificate_that_is_out_of_use_is_removed_as_it_is(
-    identities: Identities, iot: FakeIot, status: str
+    identities: Identities, registry: FakeRegistry, status: str
 ) -> None:
     """What was revoked cannot become anything else."""
     (identity,) = identities.make(1)
 
     identities.set_status(identity, status)
 
-    assert iot.statuses == {identity.certificate_id: status}
+    assert registry.certificates == {identity.certificate_id: status}
     identities.remove()
-    assert iot.is_empty
+    assert registry.is_empty
 
 
-def test_a_certificate_that_is_in_use_again_is_deactivated_first(identities: Identities, iot: FakeIot) -> None:
+def test_a_certificate_that_is_in_use_again_is_deactivated_first(
+    identities: Identities, registry: FakeRegistry
+) -> None:
     """As if nothing had happened."""
     (identity,) = identities.make(1)
 
@@ -285,17 +181,17 @@ def test_a_certificate_that_is_in_use_again_is_deactivated_first(identities: Ide
     identities.set_status(identity, "ACTIVE")
 
     identities.remove()
-    assert iot.is_empty
+    assert registry.is_empty
 
 
-def test_a_device_gets_a_topic_of_its_own(identities: Identities, iot: FakeIot) -> None:
+def test_a_device_gets_a_topic_of_its_own(identities: Identities, registry: FakeRegistry) -> None:
     """By one more policy, for this certificate, in its account and region; both are gone afterwards."""
     identity, other = identities.make(2)
 
     identities.let_publish(identity, "my/topic")
 
-    ((name, document),) = iot.policies.items()
-    assert [arn for policy, arn in iot.attached if policy == name] == [identity.certificate_arn]
+    ((name, (document,)),) = registry.policies.items()
+    assert [arn for policy, arn in registry.attached if policy == name] == [identity.certificate_arn]
     assert document["Statement"] == [
         {
             "Sid": "MayPublish",
@@ -304,9 +200,9 @@ def test_a_device_gets_a_topic_of_its_own(identities: Identities, iot: FakeIot) 
             "Resource": "arn:aws:iot:eu-central-1:123456789012:topic/my/topic",
         }
     ]
-    assert other.certificate_arn not in [arn for policy, arn in iot.attached if policy == name]
+    assert other.certificate_arn not in [arn for policy, arn in registry.attached if policy == name]
     identities.remove()
-    assert iot.is_empty
+    assert registry.is_empty
 
 
 @pytest.mark.parametrize("kind", ["unregistered", "forged"])
@@ -322,3 +218,117 @@ def test_an_impostor_is_the_device_in_all_but_its_certificate(identities: Identi
     assert impostor.private_key_pem != identity.private_key_pem
     with pytest.raises(ValueError, match="device-1: its certificate is not registered"):
         identities.let_publish(impostor, "my/topic")
+
+
+def test_a_device_made_with_a_topic_of_its_own_gets_it_before_it_is_let_in(
+    identities: Identities, registry: FakeRegistry
+) -> None:
+    """Changes take hold in the order they are made: whoever is let in by the last has all the others."""
+    (identity,) = identities.make(1, may_publish="my/topic")
+
+    assert registry.calls[-4:] == ["create_policy", "attach_policy", "attach_policy", "attach_thing_principal"]
+    assert {name for name, _ in registry.attached} == {"may-publish-2", "devices", "device-1"}
+    assert {arn for _, arn in registry.attached} == {identity.certificate_arn}
+    identities.remove()
+    assert registry.is_empty
+
+
+def test_everything_tells_whose_it_is(registry: FakeRegistry, names: CountingNames) -> None:
+    """The certificate by its subject, which is there from the first moment; the others beside their names."""
+    identities = Identities(iot=registry, policy_name="devices", names=names, tags=TAGS, patience=0)
+
+    (identity,) = identities.make(1, may_publish="my/topic")
+
+    assert registry.subjects == {identity.certificate_id: "CN=device-1"}
+    attributes = {"thingwrightRun": TAGS["thingwright:run"], "thingwrightExpires": TAGS["thingwright:expires"]}
+    assert registry.attributes == {"device-1": {"attributes": attributes}}
+    assert registry.tags == {"may-publish-2": [{"Key": key, "Value": value} for key, value in TAGS.items()]}
+
+
+def test_nothing_is_marked_where_nobody_asks(identities: Identities, registry: FakeRegistry) -> None:
+    """No attributes, no tags."""
+    identities.make(1, may_publish="my/topic")
+
+    assert registry.attributes == {"device-1": None}
+    assert registry.tags == {"may-publish-2": None}
+
+
+@pytest.mark.parametrize("breaks", ["create_thing", "create_policy", "attach_policy", "attach_thing_principal"])
+def test_what_a_lost_answer_left_is_removed_as_well(
+    identities: Identities, registry: FakeRegistry, breaks: str
+) -> None:
+    """The call was done, and who made it was interrupted: what has a name was noted before."""
+    original = getattr(registry, breaks)
+
+    def interrupted(**parameters: object) -> None:
+        original(**parameters)
+        raise KeyboardInterrupt
+
+    setattr(registry, breaks, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        identities.make(1, may_publish="my/topic")
+
+    identities.remove()
+
+    assert registry.is_empty
+
+
+def test_a_removal_waits_for_what_is_being_registered(registry: FakeRegistry, names: CountingNames) -> None:
+    """A thread cannot be interrupted: what it makes next it does not make, and what it made is removed."""
+    identities = Identities(iot=registry, policy_name="devices", names=names)
+    is_making, may_go_on = threading.Event(), threading.Event()
+    original = registry.create_thing
+
+    def slow(**parameters: str) -> None:
+        is_making.set()
+        assert may_go_on.wait(10)
+        original(**parameters)
+
+    registry.create_thing = slow  # type: ignore[method-assign,assignment]  # a slower one in its place
+    failures: list[Exception] = []
+
+    def register() -> None:
+        try:
+            identities.make(1)
+        except HarnessError as error:
+            failures.append(error)
+
+    making = threading.Thread(target=register)
+    making.start()
+    assert is_making.wait(10)
+    removing = threading.Thread(target=identities.remove)
+    removing.start()
+    may_go_on.set()
+    making.join()
+    removing.join()
+
+    assert [str(each) for each in failures] in (
+        [],  # it was done before the removal began
+        ["device-1 is not registered: everything is being removed"],
+    )
+    assert registry.is_empty
+
+
+def test_what_was_removed_can_be_made_again(identities: Identities, registry: FakeRegistry) -> None:
+    """A removal ends what is under way and nothing that comes later."""
+    identities.make(1)
+    identities.remove()
+
+    identities.register("second")
+
+    assert registry.things == {"second"}
+
+
+def test_more_things_than_the_run_may_have_are_not_made(registry: FakeRegistry, names: CountingNames) -> None:
+    """The budget is asked before anything is."""
+    budget = Mock()
+    budget.take_things.side_effect = BudgetExceeded("things", limit=1, option="--max-things")
+    identities = Identities(iot=registry, policy_name="devices", names=names, budget=budget)
+
+    with pytest.raises(BudgetExceeded, match="raise --max-things"):
+        identities.make(2)
+    with pytest.raises(BudgetExceeded):
+        identities.register("one")
+
+    assert registry.calls == []
+    assert [call.args for call in budget.take_things.call_args_list] == [(2,), ()]

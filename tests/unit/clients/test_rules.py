@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 import pytest
 from botocore.exceptions import ClientError
@@ -148,7 +149,7 @@ async def test_a_message_meets_the_rules_that_hear_its_topic(rules: Rules) -> No
     await rules.make(topic="elsewhere")
 
     assert [each.name for each in await rules.listening_to("things/telemetry")] == ["telemetry", "rule_1"]
-    await rules.remove(mine)
+    await rules.remove(mine.name)
     assert [each.name for each in await rules.listening_to("things/telemetry")] == ["telemetry"]
     assert await rules.listening_to("other") == []
 
@@ -211,3 +212,25 @@ def test_an_action_that_is_not_http_is_read_too() -> None:
     rule = Rule.parse({"ruleName": "a", "sql": "SELECT * FROM 'a'", "actions": [{"sqs": {}}, {"http": {"url": "u"}}]})
 
     assert (rule.actions, rule.urls, rule.has_error_action, rule.is_disabled) == (2, ("u",), False, False)
+
+
+async def test_a_rule_tells_whose_it_is(iot: FakeIot) -> None:
+    """As AWS takes it: the tags of a rule are one text."""
+    rules = Rules(make_iot=lambda: iot, make_name=str, stack_rule="telemetry", tags={"a:run": "tw1-2", "b": "10:30Z"})
+
+    await rules.make(topic="mine")
+
+    (called,) = [parameters for operation, parameters in iot.called if operation == "create_topic_rule"]
+    assert parse_qs(called["tags"], strict_parsing=True) == {"a:run": ["tw1-2"], "b": ["10:30Z"]}
+
+
+async def test_a_rule_can_be_noted_before_it_is_made(rules: Rules, iot: FakeIot) -> None:
+    """And removed, whether or not it ever was."""
+    first, second = rules.new_name(), rules.new_name()
+
+    rule = await rules.make(name=first, topic="mine")
+
+    assert (rule.name, set(iot.rules)) == ("rule_1", {"telemetry", "rule_1"})
+    await rules.remove(first)
+    await rules.remove(second)
+    assert set(iot.rules) == {"telemetry"}

@@ -12,6 +12,7 @@ import pytest
 from awscrt import http, mqtt5
 
 from harness.clients.credentials import GivenCredentials, TemporaryCredentials
+from harness.clients.loopback import reached_at
 from harness.clients.signing import HandshakeSigner, Signature, with_changed_signature
 
 KEYS = TemporaryCredentials(access_key_id="ASIATEST", secret_access_key="secret", session_token="to/ken=")
@@ -129,3 +130,28 @@ def test_a_failed_fetch_fails_the_handshake() -> None:
 def test_changing_a_signature_touches_its_first_digit(digits: str, changed: str) -> None:
     """Whatever the digit was, it is another one afterwards, and the rest of the path is as it was."""
     assert with_changed_signature(f"/mqtt?a=b&X-Amz-Signature={digits}") == f"/mqtt?a=b&X-Amz-Signature={changed}"
+
+
+@pytest.mark.parametrize(
+    ("host", "reached", "in_the_header"),
+    [
+        ("data.iot.us-east-1.localhost", "localhost", "data.iot.us-east-1.localhost"),
+        ("localhost", "localhost", "broker.test"),
+        ("x.iot.us-east-1.amazonaws.com", "x.iot.us-east-1.amazonaws.com", "broker.test"),
+        ("x.localhost.example", "x.localhost.example", "broker.test"),
+    ],
+)
+@pytest.mark.parametrize("signature", list(Signature))
+def test_a_server_below_localhost_is_here_and_hears_its_own_name(
+    host: str, reached: str, in_the_header: str, signature: Signature
+) -> None:
+    """RFC 6761: the connection goes to this machine, the Host header says the name; others are left alone."""
+    request = http.HttpRequest("GET", "/mqtt", http.HttpHeaders([("Host", "broker.test")]))
+    done: Future[None] = Future()
+    signer = HandshakeSigner(source=GivenCredentials(KEYS), host=host, region="us-east-1", signature=signature)
+
+    signer(mqtt5.WebsocketHandshakeTransformArgs(None, request, done))
+
+    done.result(timeout=10)
+    assert reached_at(host) == reached
+    assert list(request.headers.get_values("Host")) == [in_the_header]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
-from harness.clients.waiting import Changes, SharedLook, polled, wait
+from harness.clients.waiting import Changes, SharedLook, polled, to_the_end, wait
 
 
 async def test_a_state_that_holds_is_not_waited_for() -> None:
@@ -126,3 +127,56 @@ def test_a_look_is_shared_on_one_loop_after_another() -> None:
 
     asyncio.run(crowd())
     asyncio.run(crowd())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_call_that_makes_something_is_seen_through(*, fails: bool) -> None:
+    """Whoever awaited it is cancelled, and goes on only when it is over, however that ended."""
+    has_begun, may_end, done = threading.Event(), threading.Event(), list[str]()
+
+    def make() -> None:
+        has_begun.set()
+        assert may_end.wait(10)
+        done.append("made")
+        if fails:
+            raise ZeroDivisionError
+
+    making = asyncio.ensure_future(to_the_end(make))
+    await asyncio.to_thread(has_begun.wait, 10)
+    making.cancel()
+    await asyncio.sleep(0)
+    assert not making.done()
+    may_end.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await making
+
+    assert done == ["made"]
+
+
+async def test_a_call_that_is_awaited_gives_what_it_gives() -> None:
+    """A result, or an error as it is."""
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    assert await to_the_end(lambda: 1) == 1
+    with pytest.raises(ZeroDivisionError):
+        await to_the_end(fail)
+
+
+async def test_a_look_may_be_taken_at_longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where looking costs something: the pause stays as long as it was asked to be."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    looks = iter([None, None, None, "here"])
+
+    async def look() -> str | None:
+        return next(looks)
+
+    assert await polled(look, within=10, pause=1.5) == "here"
+    assert pauses == [1.5, 1.5, 1.5]

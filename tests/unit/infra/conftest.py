@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from harness.targets.embedded import DEFAULT_STACK
+from harness.targets.provisioning.account import Account
 from harness.targets.provisioning.program import deploy
 
 ACCOUNT_ID = "123456789012"
@@ -22,15 +23,17 @@ class Call(NamedTuple):
     parameters: dict[str, Any]
 
 
-class RecordingAccount:
+class RecordingAccount(Account):
     """Answers as AWS does and keeps every call, in order."""
 
     def __init__(self, region: str = "eu-central-1") -> None:
         self.region = region
+        self.mark = None
         self.calls: list[Call] = []
 
-    def call(self, subject: str, _service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+    def call(self, subject: str, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """Answer any call with all that any answer holds."""
+        del service
         given = {name: value for name, value in parameters.items() if value is not None}
         self.calls.append(Call(subject, operation, given))
         name = next((given[key] for key in ("RoleName", "policyName", "TableName", "ruleName") if key in given), None)
@@ -76,7 +79,7 @@ class RecordingAccount:
 
     def deploy(self, stack: str = "embedded", **config: str) -> dict[str, Any]:
         """Deploy the program that users deploy; its outputs."""
-        return deploy(DEFAULT_STACK, account=self, stack=stack, config=config)  # type: ignore[arg-type] # plays one
+        return deploy(DEFAULT_STACK, account=self, stack=stack, config=config)
 
 
 LOCAL = {

@@ -74,6 +74,18 @@ def test_the_pool_admits_guests_by_the_enhanced_flow_alone(account: Any) -> None
     }
 
 
+def test_the_pool_says_whether_its_guests_may_be_swept(make_account: Any) -> None:
+    """Only on request: guests may be people."""
+    account = make_account()
+
+    account.deploy(guestsAreSwept="true")
+
+    assert account.asked("CreateIdentityPool")["IdentityPoolTags"] == {"thingwright:guests": "swept"}
+    account = make_account()
+    account.deploy(guestsAreSwept="false")
+    assert "IdentityPoolTags" not in account.asked("CreateIdentityPool")
+
+
 def test_the_pool_gets_its_role_when_the_role_has_its_policy(account: Any, outputs: dict[str, Any]) -> None:
     """Whoever gets credentials gets the permissions with them."""
     role_name = account.asked("CreateRole", of="guest")["RoleName"]

@@ -37,3 +37,37 @@ def test_a_failure_after_a_skip_is_a_failure() -> None:
     summary.count("a", "failed")
 
     assert summary.line() == "thingwright on endpoint: 0 passed, 1 failed"
+
+
+def test_each_lacking_capability_is_explained_once() -> None:
+    """Below the count, in alphabetical order, with the first reason; what nobody explained is only counted."""
+    summary = RunSummary(target="endpoint")
+    summary.count("a", "skipped", lacks="POLICY", because="everybody may\n  do everything")
+    summary.count("b", "skipped", lacks="POLICY", because="another reason")
+    summary.count("c", "skipped", lacks="FAULTS", because="it has no admin API")
+    summary.count("d", "skipped", lacks="TRACE")
+
+    assert summary.lines() == [
+        "thingwright on endpoint: 0 passed, 4 not proven (lacking FAULTS 1, POLICY 2, TRACE 1)",
+        "  lacks FAULTS: it has no admin API",
+        "  lacks POLICY: everybody may do everything",
+    ]
+
+
+def test_a_reason_fits_on_a_line() -> None:
+    """What a library said at length is cut."""
+    summary = RunSummary(target="endpoint")
+    summary.count("a", "skipped", lacks="POLICY", because="word " * 100)
+
+    (_, reason) = summary.lines()
+    assert len(reason) < 200
+    assert reason.endswith("word…")
+
+
+def test_a_capability_that_nothing_was_skipped_for_is_not_explained() -> None:
+    """A test that failed after its skip has failed."""
+    summary = RunSummary(target="endpoint")
+    summary.count("a", "skipped", lacks="FAULTS", because="it has no admin API")
+    summary.count("a", "failed")
+
+    assert summary.lines() == ["thingwright on endpoint: 0 passed, 1 failed"]

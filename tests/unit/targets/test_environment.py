@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore import UNSIGNED
 
 from harness.errors import SettingsError, TargetUnavailable
 from harness.targets import ready as ready_files
 from harness.targets.aws_clients import make_session
 from harness.targets.base import Capability, Credentials, Environment
 from harness.targets.embedded import DEFAULT_STACK, EmbeddedTarget
-from harness.targets.endpoint import EndpointTarget
 from harness.targets.names import Names
+from harness.targets.options import TargetOptions
 from harness.targets.outputs import StackOutputs
 from harness.targets.ready import ReadyFile
 from harness.targets.registry import TARGETS, make_target
@@ -56,53 +58,11 @@ def make_ready(**more: Any) -> ReadyFile:
     return ReadyFile(**values)
 
 
-@pytest.fixture
-def ready_file(tmp_path: Path) -> Path:
-    """A ready file of this process."""
-    path = tmp_path / "ready.json"
-    ready_files.write(path, make_ready())
-    return path
-
-
-def test_the_endpoint_target_knows_what_the_ready_file_says(ready_file: Path) -> None:
-    """And nothing else; stopping it stops nothing."""
-    target = EndpointTarget(ready_file, names=Names("r"))
-    environment = target.start()
-    target.check()
-    target.stop()
-
-    assert environment.target == "endpoint"
-    assert environment.outputs.identity_pool_id == "us-east-1:1"
-    assert environment.credentials == Credentials(access_key_id="AKIAOWN", secret_access_key="own-secret")
-    assert environment.admin_url == "http://127.0.0.1:1/_thingwright"
-    assert environment.names.unique() == "r-1"
-    assert environment.with_names(Names("s")).names.run_id == "s"
-    assert "own-secret" not in repr(environment)
-    assert "own-token" not in repr(environment)
-    assert ready_file.exists()
-
-
-def test_the_endpoint_target_needs_a_ready_file() -> None:
-    """It says how to get one."""
-    with pytest.raises(TargetUnavailable, match=r"HARNESS_READY_FILE"):
-        EndpointTarget(None).start()
-
-
-def test_the_endpoint_target_notices_that_its_server_is_gone(ready_file: Path) -> None:
-    """A ready file that is removed means an end."""
-    target = EndpointTarget(ready_file)
-    target.start()
-    ready_file.unlink()
-
-    with pytest.raises(TargetUnavailable):
-        target.check()
-
-
 def test_without_a_stack_the_outputs_say_so(tmp_path: Path) -> None:
     """A stand-in without a stack serves devices; for guests it names what is missing."""
     path = tmp_path / "ready.json"
     ready_files.write(path, make_ready(outputs={}))
-    environment = EndpointTarget(path).start()
+    environment = Environment.from_ready("embedded", ready_files.read(path), names=Names("r"))
 
     with pytest.raises(TargetUnavailable, match="without --no-stack"):
         _ = environment.outputs
@@ -193,29 +153,96 @@ def test_who_signs_nothing_looks_for_no_keys(monkeypatch: pytest.MonkeyPatch) ->
     assert make_session(region="us-east-1", credentials=None).get_credentials() is None
 
 
+def test_an_https_control_plane_is_verified_with_the_environments_ca(tmp_path: Path) -> None:
+    """The one file checks all of its servers; without TLS there is nothing to check."""
+    ca_file = str(tmp_path / "ca.pem")
+    secure = environment_with(control_plane_url="https://127.0.0.1:1", ca_file=ca_file).client("iot")
+    plain = environment_with(ca_file=ca_file).client("iot")
+
+    assert secure._endpoint.http_session._verify == ca_file
+    assert plain._endpoint.http_session._verify is True
+    for client in (secure, plain):
+        client.close()
+
+
+def test_on_aws_a_client_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials by boto3's chain, endpoints as configured, the region the stack's."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKIAREAL",
+        "AWS_SECRET_ACCESS_KEY": "real",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    environment = Environment(
+        target="aws",
+        region="eu-west-1",
+        iot_endpoint="broker.example.com",
+        mqtts_port=8883,
+        wss_port=443,
+        names=Names("r"),
+        has_own_settings=True,
+    )
+
+    own = environment.client("iot")
+    guest = environment.client("iot-data", credentials=Credentials(access_key_id="ASIA1", secret_access_key="s"))
+    stranger = environment.client("cognito-identity", unsigned=True, region="us-west-2")
+
+    assert own._request_signer._credentials.access_key == "AKIAREAL"
+    assert own.meta.endpoint_url == "http://127.0.0.1:9"
+    assert own.meta.region_name == "eu-west-1"
+    assert guest._request_signer._credentials.access_key == "ASIA1"
+    assert stranger.meta.region_name == "us-west-2"
+    assert stranger.meta.config.signature_version is UNSIGNED
+    for client in (own, guest, stranger):
+        client.close()
+
+
+@pytest.mark.parametrize("outputs", [OUTPUTS, {}])
+def test_an_environment_goes_through_json(outputs: dict[str, Any]) -> None:
+    """Another process of the run gets all of it, but for names, which are its own."""
+    environment = environment_with(outputs=outputs)
+    names = Names("r", worker="gw1")
+
+    told = json.loads(json.dumps(environment.to_json()))
+
+    assert Environment.from_json(told, names=names) == environment.with_names(names)
+
+
+def test_an_environment_of_an_account_goes_through_json() -> None:
+    """Nothing known, nothing made up."""
+    environment = Environment(
+        target="aws", region="eu-west-1", iot_endpoint="b", mqtts_port=8883, wss_port=443, names=Names("r")
+    )
+
+    told = json.loads(json.dumps(environment.to_json()))
+
+    assert Environment.from_json(told, names=environment.names) == environment
+
+
 def test_every_target_that_is_offered_can_be_made(tmp_path: Path) -> None:
     """By its name, with a sentence for the help text; and no other."""
-    assert set(TARGETS) == {"embedded", "endpoint"}
+    assert set(TARGETS) == {"embedded", "endpoint", "localstack", "aws"}
     for name in TARGETS:
-        target = make_target(name, ready_file=tmp_path / "ready.json")
+        target = make_target(name, TargetOptions(ready_file=tmp_path / "ready.json"))
         assert target.name == name
         assert Capability.POLICY in target.capabilities
+        assert target.lacks.keys().isdisjoint(target.capabilities)
+        assert isinstance(target.is_probed, bool)
         assert target.patience > 0
         target.stop()
-    with pytest.raises(SettingsError, match="one of embedded, endpoint"):
+    with pytest.raises(SettingsError, match="one of embedded, endpoint, localstack, aws"):
         make_target("moon")
 
 
 def test_the_embedded_target_deploys_this_projects_stack_or_the_one_that_is_named(tmp_path: Path) -> None:
     """The default is the program in infra, which the wheel carries."""
     assert (DEFAULT_STACK / "Pulumi.yaml").is_file()
-    assert isinstance(make_target("embedded"), EmbeddedTarget)
-    target = make_target("embedded", stack=tmp_path)
-    with pytest.raises(SettingsError, match=r"Pulumi\.yaml"):
-        target.start()
-
-
-def test_a_worker_shares_what_its_controller_started(ready_file: Path) -> None:
-    """It runs at the embedded target, by the controller's ready file."""
-    target = EndpointTarget(ready_file, name="embedded")
-    assert target.name == target.start().target == "embedded"
+    embedded = make_target("embedded")
+    assert isinstance(embedded, EmbeddedTarget)
+    embedded.check_options()
+    assert (embedded.lacks, embedded.is_probed) == ({}, False)
+    target = make_target("embedded", TargetOptions(stack=tmp_path))
+    for step in (target.check_options, target.start):
+        with pytest.raises(SettingsError, match=r"Pulumi\.yaml"):
+            step()

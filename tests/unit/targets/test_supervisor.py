@@ -104,6 +104,7 @@ def test_a_deployment_is_told_where_to_go_and_its_outputs_are_handed_on(
             "iotSecret": config["iotSecret"],
             "receiverRoleName": config["receiverRoleName"],
             "requireClientId": "true",
+            "guestsAreSwept": "true",
         }
         assert re.fullmatch(r"readings-[0-9a-f]{8}", config["tableName"])
         assert len(config["iotSecret"]) > 40

@@ -183,13 +183,6 @@ def test_an_action_that_does_not_run_here_is_refused_by_name(iot: Any, stand: An
     assert (stand.broker.snapshot.rules, stand.broker.snapshot.destinations) == ({}, {})
 
 
-def test_tags_are_refused_by_name(iot: Any) -> None:
-    """They would be forgotten otherwise."""
-    code, message, _ = error_of(lambda: iot.create_topic_rule(ruleName="r", topicRulePayload=payload(), tags="a=b"))
-
-    assert (code, message) == ("NotImplemented", "CreateTopicRule with tags is not served yet")
-
-
 def test_a_member_that_the_model_lacks_is_refused(stand: Any) -> None:
     """It might mean something to who sent it."""
     body = json.dumps({**payload(), "errorActions": []}).encode()

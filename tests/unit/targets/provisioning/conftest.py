@@ -5,22 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from harness.errors import ProvisioningError
+from harness.targets.provisioning.account import Account
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 
-class FakeAccount:
-    """Answers the calls of the supported resources; ``refuses`` makes one operation fail."""
-
-    region = "eu-central-1"
+class FakeAccount(Account):
+    """Answers the calls of the supported resources; ``refuses`` and ``refusals`` make operations fail."""
 
     def __init__(self) -> None:
+        self.region = "eu-central-1"
+        self.mark = None
         self.calls: list[tuple[str, str, str, dict[str, Any]]] = []
         self.refuses = ""
+        self.refusals: dict[str, list[tuple[int, str, str] | None]] = {}
+        """Operation to (HTTP status, code, message) of the answers to its next calls; None: one that succeeds."""
+        self.lists: dict[str, list[Any]] = {}
+        """Operation that lists to what it lists."""
         self.table_states = ["ACTIVE"]
         self.destination_states = ["ENABLED"]
         self.status_reason: str | None = None
@@ -31,11 +37,24 @@ class FakeAccount:
         self.calls.append((subject, service, operation, given))
         if operation == self.refuses:
             raise ProvisioningError(subject, call=f"{service}:{operation}", reason="Denied: no", request_id="r-7")
+        if self.refusals.get(operation) and (refusal := self.refusals[operation].pop(0)) is not None:
+            raise refused(subject, f"{service}:{operation}", *refusal)
+        if operation in self.lists:
+            return {"": self.lists[operation]}
+        if operation.startswith(("Delete", "Detach")):
+            return {}
         if operation in ("CreateTable", "DescribeTable"):
             return self._table(operation, given["TableName"])
         if operation.endswith("TopicRuleDestination"):
             return self._destination()
         return self._answers(given)[operation]
+
+    def every(self, subject: str, service: str, operation: str, member: str, **parameters: Any) -> list[Any]:
+        """List what is there; nothing unless the test says otherwise."""
+        self.lists.setdefault(operation, [])
+        assert member
+        listed: list[Any] = self.call(subject, service, operation, **parameters)[""]
+        return listed
 
     def asked(self, operation: str) -> dict[str, Any]:
         """Return the parameters of the one call of an operation."""
@@ -83,6 +102,7 @@ class FakeAccount:
             },
             "UpdateTimeToLive": {},
             "CreateQueue": {"QueueUrl": f"http://127.0.0.1:9/123456789012/{given.get('QueueName')}"},
+            "GetQueueUrl": {"QueueUrl": f"http://127.0.0.1:9/123456789012/{given.get('QueueName')}"},
             "GetQueueAttributes": {"Attributes": {"QueueArn": "arn:aws:sqs:eu-central-1:123456789012:q"}},
             "CreateTopicRule": {},
             "GetTopicRule": {"ruleArn": f"arn:aws:iot:eu-central-1:123456789012:rule/{given.get('ruleName')}"},
@@ -93,6 +113,14 @@ class FakeAccount:
                 "UserId": "123456789012",
             },
         }
+
+
+def refused(subject: str, call: str, status: int, code: str, message: str) -> ProvisioningError:
+    """Give the error of a call that was answered with a refusal."""
+    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error = ProvisioningError(subject, call=call, reason=f"{code}: {message}")
+    error.__cause__ = ClientError(answer, call.partition(":")[2])  # type: ignore[arg-type] # members that nobody reads
+    return error
 
 
 @pytest.fixture

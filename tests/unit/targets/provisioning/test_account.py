@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,13 @@ import pytest
 
 from harness.errors import ProvisioningError
 from harness.targets.base import Credentials
+from harness.targets.embedded.certificates import make_server_identity
+from harness.targets.marks import find_mark
 from harness.targets.provisioning.account import Account, auto_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -147,3 +151,115 @@ def test_names_end_with_seven_digits_and_fit() -> None:
     assert re.fullmatch(r"g{56}-[0-9a-f]{7}", auto_name("g" * 100, longest=64))
     assert auto_name("guest", longest=64) != auto_name("guest", longest=64)
     assert re.fullmatch(r"telemetry_[0-9a-f]{7}", auto_name("telemetry", longest=128, separator="_"))
+
+
+RUN_ID = "tw6b3f0a21-9c4e11d2"
+
+
+def test_names_of_a_run_hold_its_id_and_fit() -> None:
+    """Whatever the separator, the mark is found in them; the logical name gives way."""
+    mark = find_mark(RUN_ID)
+    assert mark is not None
+
+    assert re.fullmatch(rf"guest-{RUN_ID}-[0-9a-f]{{7}}", auto_name("guest", longest=64, mark=mark))
+    assert re.fullmatch(rf"g{{36}}-{RUN_ID}-[0-9a-f]{{7}}", auto_name("g" * 100, longest=64, mark=mark))
+    name = auto_name("telemetry", longest=128, separator="_", mark=mark)
+    assert re.fullmatch(r"telemetry_tw6b3f0a21_9c4e11d2_[0-9a-f]{7}", name)
+    assert find_mark(name) == mark
+
+
+def test_an_account_owns_what_its_mark_is_in(account: Account) -> None:
+    """In either spelling; without a mark it owns nothing."""
+    names = [f"a-{RUN_ID}-guests", f"A_{RUN_ID.upper().replace('-', '_')}_telemetry"]
+    assert not any(map(account.owns, names))
+
+    account.mark = find_mark(RUN_ID)
+
+    assert all(map(account.owns, names))
+    assert not account.owns("a-tw6b3f0a21-00000000-guests")
+
+
+def test_tags_are_those_declared_and_the_marks(account: Account) -> None:
+    """The mark's win: who sweeps relies on them."""
+    assert account.tags() == {}
+    assert account.tags({"a": "b"}) == {"a": "b"}
+
+    account.mark = find_mark(RUN_ID)
+
+    assert account.tags({"a": "b", "thingwright:run": "mine"}) == {
+        "a": "b",
+        "thingwright:run": RUN_ID,
+        "thingwright:expires": "2027-01-07T03:44:33Z",
+    }
+
+
+def test_what_is_not_there_is_no_error_for_who_asks_so(account: Account, endpoint: Any) -> None:
+    """Other refusals are."""
+    endpoint.answer = (400, {"__type": "ResourceNotFoundException", "message": "no such pool"})
+    ask = {"IdentityPoolId": "eu-central-1:1"}
+
+    assert account.call_if_there("x", "cognito-identity", "DeleteIdentityPool", **ask) is None
+    with pytest.raises(ProvisioningError, match="no such pool"):
+        account.call("x", "cognito-identity", "DeleteIdentityPool", **ask)
+    endpoint.answer = (400, {"__type": "NotAuthorizedException", "message": "no"})
+    with pytest.raises(ProvisioningError, match="NotAuthorized"):
+        account.call_if_there("x", "cognito-identity", "DeleteIdentityPool", **ask)
+
+
+def list_pools(account: Account, *, if_there: bool = False) -> list[Any]:
+    """List pools, page by page."""
+    every = account.every_if_there if if_there else account.every
+    return every("pools", "cognito-identity", "ListIdentityPools", "IdentityPools", MaxResults=1)
+
+
+def test_a_list_is_read_to_its_end(account: Account, endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Page by page, for as long as there is a next one."""
+    pages = iter(
+        (
+            (200, {"IdentityPools": [{"IdentityPoolId": "a"}], "NextToken": "2"}),
+            (200, {"IdentityPools": [{"IdentityPoolId": "b"}]}),
+        )
+    )
+    monkeypatch.setattr(type(endpoint), "answer", property(lambda _server: next(pages)), raising=False)
+    vars(endpoint).pop("answer")
+
+    assert list_pools(account) == [{"IdentityPoolId": "a"}, {"IdentityPoolId": "b"}]
+
+
+def test_a_list_may_be_unknown(account: Account, endpoint: Any) -> None:
+    """An error for who needs it, nothing for who takes things away; a refusal is one for both."""
+    for answer in (
+        (200, {"Buckets": []}),
+        (400, {"__type": "UnknownOperationException", "message": "what?"}),
+        (400, {"__type": "ResourceNotFoundException", "message": "no"}),
+    ):
+        endpoint.answer = answer
+        with pytest.raises(ProvisioningError, match="cognito-identity:ListIdentityPools"):
+            list_pools(account)
+        assert list_pools(account, if_there=True) == []
+    endpoint.answer = (400, {"__type": "NotAuthorizedException", "message": "no"})
+    with pytest.raises(ProvisioningError, match="NotAuthorized"):
+        list_pools(account, if_there=True)
+
+
+def test_an_https_endpoint_is_checked_with_the_ca_it_is_told(endpoint: Any, tmp_path: Path) -> None:
+    """And refused without it."""
+    identity = make_server_identity(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.certificate, identity.key)
+    endpoint.socket = context.wrap_socket(endpoint.socket, server_side=True)
+
+    def make(ca_file: str | None) -> Account:
+        return Account(
+            region="eu-central-1",
+            endpoint_url=f"https://127.0.0.1:{endpoint.server_address[1]}",
+            credentials=Credentials(access_key_id="AKIAOWN", secret_access_key="own"),
+            ca_file=ca_file,
+        )
+
+    trusting, doubting = make(str(identity.ca)), make(None)
+    assert create_pool(trusting)["IdentityPoolId"] == "eu-central-1:1"
+    with pytest.raises(ProvisioningError, match="CERTIFICATE_VERIFY_FAILED"):
+        create_pool(doubting)
+    trusting.close()
+    doubting.close()

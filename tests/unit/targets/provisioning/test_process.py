@@ -97,7 +97,7 @@ def test_an_error_is_the_last_line_of_stderr(
     assert out == ""
     told = json.loads(err.splitlines()[-1])
     assert told["resource"] == "aws:iot/thing:Thing lamp"
-    assert set(told) == {"resource", "call", "reason", "request_id"}
+    assert set(told) == {"resource", "call", "reason", "request_id", "is_unknown_operation"}
 
 
 def test_the_command_line_is_checked(capsys: pytest.CaptureFixture[str]) -> None:

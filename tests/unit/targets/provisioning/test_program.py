@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import ProvisioningError
+from harness.targets.provisioning.invokes import answer_invoke
 from harness.targets.provisioning.program import deploy
 
 if TYPE_CHECKING:
@@ -68,6 +69,24 @@ def test_a_program_asks_its_provider(account: Any, make_program: MakeProgram) ->
 
     assert run(program, account) == {"endpoint": "localhost", "account": "123456789012", "region": "eu-central-1"}
     assert account.asked("DescribeEndpoint") == {"endpointType": "iot:Data-ATS"}
+
+
+@pytest.mark.parametrize(
+    ("told", "host"),
+    [
+        ("a1-ats.iot.us-east-1.amazonaws.com", "a1-ats.iot.us-east-1.amazonaws.com"),
+        ("a1-ats.iot.us-east-1.localhost:4566", "a1-ats.iot.us-east-1.localhost"),
+        ("[::1]:4566", "[::1]"),
+        ("::1", "::1"),
+    ],
+)
+def test_an_endpoint_is_a_bare_host(told: str, host: str, account: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulators tell a port as well; a program is told what AWS would tell it."""
+    monkeypatch.setattr(account, "call", lambda *_asked, **_parameters: {"endpointAddress": told})
+
+    answer = answer_invoke(account, "aws:iot/getEndpoint:getEndpoint", {"endpointType": "iot:Data-ATS"})
+
+    assert answer["endpointAddress"] == host
 
 
 def test_secrets_arrive_bare(account: Any, make_program: MakeProgram) -> None:

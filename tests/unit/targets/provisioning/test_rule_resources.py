@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import re
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.errors import ProvisioningError
+from harness.targets.marks import find_mark
 from harness.targets.provisioning.declared import Declared
-from harness.targets.provisioning.resources import make_resource
+from harness.targets.provisioning.ledger import Ledger, Noted, read_ledger
+from harness.targets.provisioning.resources import RESOURCE_TYPES, make_resource
 from harness.targets.provisioning.rule_resources import await_confirmation
 from harness.targets.provisioning.waiting import ask_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 URL = "https://localhost:1/ingest"
 STATE = {"HttpUrlProperties": {"ConfirmationUrl": URL}}
@@ -164,7 +169,7 @@ def test_a_rule_has_nothing_that_was_not_declared(account: Any) -> None:
     ("inputs", "told"),
     [
         ({"sns": [{}]}, "input sns is not supported"),
-        ({"tags": {"a": "b"}}, "input tags is not supported"),
+        ({"tagsAll": {"a": "b"}}, "input tagsAll is not supported"),
         ({"https": [{"url": URL, "auth": {}}]}, "input https.auth is not supported; supported are confirmationUrl"),
         ({"https": [{"url": URL, "httpHeaders": [{"key": "a", "colour": 1}]}]}, "input https.httpHeaders.colour"),
         ({"errorAction": {"s3": {}}}, "input errorAction.s3 is not supported; supported are sqs"),
@@ -185,3 +190,95 @@ def test_a_rule_that_is_refused_is_told_with_awss_words(account: Any) -> None:
 
     with pytest.raises(ProvisioningError, match=r"TopicRule telemetry \(iot:CreateTopicRule\): Denied: no"):
         make_resource(account, rule())
+
+
+def test_a_rule_of_a_run_has_its_mark_in_name_and_tags(account: Any) -> None:
+    """A rule's tags are a query string, and its name takes no hyphen."""
+    account.mark = find_mark("tw6b3f0a21-9c4e11d2")
+
+    make_resource(account, rule(tags={"a b": "c&d"}))
+
+    asked = account.asked("CreateTopicRule")
+    assert re.fullmatch(r"telemetry_tw6b3f0a21_9c4e11d2_[0-9a-f]{7}", asked["ruleName"])
+    assert asked["tags"] == (
+        "a%20b=c%26d&thingwright%3Arun=tw6b3f0a21-9c4e11d2&thingwright%3Aexpires=2027-01-07T03%3A44%3A33Z"
+    )
+
+
+def test_a_rule_is_made_without_the_mark_where_rules_have_no_tags(account: Any) -> None:
+    """It is in the name as well; tags that the program declares are not left out in silence."""
+    account.mark = find_mark("tw6b3f0a21-9c4e11d2")
+    account.refusals["CreateTopicRule"] = [(501, "NotImplementedException", "tags"), None]
+
+    make_resource(account, rule())
+
+    assert account.operations() == ["CreateTopicRule", "CreateTopicRule", "GetTopicRule"]
+    assert "tags" not in account.calls[1][3]
+    account.refusals["CreateTopicRule"] = [(501, "NotImplementedException", "tags")]
+    with pytest.raises(ProvisioningError, match="NotImplementedException: tags"):
+        make_resource(account, rule(tags={"a": "b"}))
+    account.refusals["CreateTopicRule"] = [(400, "SqlParseException", "tags")]
+    with pytest.raises(ProvisioningError, match="SqlParseException"):
+        make_resource(account, rule())
+
+
+def remove(account: Any, declared: Declared, **intent: Any) -> None:
+    """Take back a resource whose making nobody lived to note."""
+    noted = Noted(type=declared.type, name=declared.name, intent=intent)
+    RESOURCE_TYPES[declared.type].remove(account, noted)
+
+
+def test_a_rule_that_is_gone_may_be_denied(account: Any) -> None:
+    """AWS denies access to a rule that is not there; to one that is there as well, and that is told."""
+    account.refusals["DeleteTopicRule"] = [(401, "UnauthorizedException", "denied")] * 2
+    account.lists["ListTopicRules"] = [{"ruleName": "other"}]
+
+    remove(account, rule(), name="t")
+
+    account.lists["ListTopicRules"] = [{"ruleName": "other"}, {"ruleName": "t"}]
+    with pytest.raises(ProvisioningError, match="UnauthorizedException"):
+        remove(account, rule(), name="t")
+
+
+def test_a_destination_that_nobody_noted_is_found_by_its_url(account: Any) -> None:
+    """Those that were there before are somebody else's, as are those of other URLs."""
+    there = account.lists["ListTopicRuleDestinations"] = [
+        {"arn": "other", "httpUrlSummary": {"confirmationUrl": "https://localhost:2/ingest"}},
+        {"arn": "before", "httpUrlSummary": {"confirmationUrl": URL}},
+        {"arn": "vpc", "vpcDestinationSummary": {}},
+    ]
+    intent = RESOURCE_TYPES[destination().type].intend(account, destination())
+    assert intent == {"url": URL, "known": ["before"]}
+    there.append({"arn": "ours", "httpUrlSummary": {"confirmationUrl": URL}})
+
+    remove(account, destination(), **intent)
+
+    assert account.asked("DeleteTopicRuleDestination") == {"arn": "ours"}
+
+
+def test_a_destination_is_removed_by_its_arn(account: Any) -> None:
+    """Gone is gone, whether AWS says so or denies access to what is not there."""
+    noted = Noted(type=destination().type, name="receiver", intent={"url": URL, "known": []}, id=ARN)
+    account.refusals["DeleteTopicRuleDestination"] = [
+        None,
+        (404, "ResourceNotFoundException", "no"),
+        (401, "UnauthorizedException", "denied"),
+    ]
+
+    for _ in range(3):
+        RESOURCE_TYPES[noted.type].remove(account, noted)
+
+    assert account.operations().count("DeleteTopicRuleDestination") == 3
+
+
+def test_a_destination_that_was_refused_is_not_looked_for(account: Any, tmp_path: Path) -> None:
+    """Another run may have made the one of this URL in the meantime."""
+    account.mark = find_mark("tw6b3f0a21-9c4e11d2")
+    account.refusals["CreateTopicRuleDestination"] = [(409, "ResourceAlreadyExistsException", "it is there")]
+    ledger = Ledger(tmp_path / "ledger")
+
+    with pytest.raises(ProvisioningError, match="it is there"):
+        make_resource(account, destination(), ledger=ledger)
+
+    ledger.close()
+    assert read_ledger(tmp_path / "ledger") == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.targets.provisioning.waiting import ask_until
+from harness.targets.provisioning.waiting import ask_until, some_share
 
 
 class Clock:
@@ -69,3 +69,28 @@ def test_an_answer_in_the_last_moment_counts(clock: Clock) -> None:
         ask_until(late, lambda answer: answer == "done", seconds=1.0, now=lambda: clock.now, pause=clock.pause)
         == "done"
     )
+
+
+def test_pauses_are_as_long_as_is_asked_for(clock: Clock) -> None:
+    """Up to a limit, and a share of it."""
+    answers = iter(["not yet"] * 20)
+
+    ask_until(
+        lambda: next(answers, "done"),
+        lambda answer: answer == "done",
+        seconds=60.0,
+        longest_pause=1.0,
+        share=lambda: 0.5,
+        now=lambda: clock.now,
+        pause=clock.pause,
+    )
+
+    assert max(clock.pauses) == pytest.approx(0.5)
+
+
+def test_some_share_is_at_least_half() -> None:
+    """And not always the same."""
+    shares = [some_share() for _ in range(100)]
+
+    assert all(0.5 <= one <= 1.0 for one in shares)
+    assert len(set(shares)) > 1
