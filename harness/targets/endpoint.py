@@ -343,8 +343,8 @@ class _Emulator:
                 self._client.close()
                 self._client = None
         if self._deployment is not None:
-            self._deployment.remove()  # what cannot be removed now can be tried once more
-            self._deployment = None
+            deployment, self._deployment = self._deployment, None
+            deployment.remove()
 
     def _find(self) -> _Found:
         given = Address.parse(self.options.iot_endpoint) if self.options.iot_endpoint else None
