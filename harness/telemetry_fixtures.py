@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
 import pytest_asyncio
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from harness.clients.trace import Trace
     from harness.targets.base import Environment, Target
     from harness.targets.outputs import StackOutputs
+
+_SECONDS_PER_LETTER: Final = 0.1
+"""More patience for each letter: a look at the queue that all tests share takes its time where letters are many."""
 
 
 class MakeRule(Protocol):
@@ -259,10 +262,11 @@ def redrive(telemetry: Telemetry) -> Redrive:
 
         names = ", ".join(rule.name for rule in rules)
         wanted = f"{letters} dead letters of {names} were to be dealt with"
+        within = telemetry.patience + letters * _SECONDS_PER_LETTER
         try:
-            await polled(look, within=telemetry.patience)
+            await polled(look, within=within)
         except TimeoutError:
-            raise ExpectationError(f"{wanted} within {telemetry.patience:g} s, and it is: {total}") from None
+            raise ExpectationError(f"{wanted} within {within:g} s, and it is: {total}") from None
         if total.seen > letters:
             raise ExpectationError(f"{wanted}, and it is: {total}")
         return total

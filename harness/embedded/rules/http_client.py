@@ -18,7 +18,7 @@ import ipaddress
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -32,6 +32,7 @@ from harness.mqtt.events import shown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from aiohappyeyeballs import AddrInfoType
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
@@ -61,9 +62,7 @@ class HttpClient:
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=tls, resolver=LoopbackResolver(), use_dns_cache=False, happy_eyeballs_delay=None, limit=0
-            ),
+            connector=_LoopConnector(ssl=tls, resolver=LoopbackResolver(), use_dns_cache=False, limit=0),
             response_class=_WatchedResponse,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT},
@@ -114,6 +113,45 @@ class HttpClient:
             beginning=beginning,
             is_connection_closed=answer.is_connection_closed,
         )
+
+
+class _LoopConnector(aiohttp.TCPConnector):
+    """Lets the event loop open the connections, address by address.
+
+    aiohttp would connect sockets of its own, and close one that was refused or given up while the loop still watches
+    it. libuv ends the process when it comes upon such a socket, which happened where a receiver was killed under load.
+
+    Source: https://github.com/libuv/libuv/issues/5130 (uvloop and aiohttp; closed as not libuv's to mend).
+    """
+
+    async def _wrap_create_connection(
+        self,
+        *args: Any,
+        addr_infos: list[AddrInfoType],
+        req: aiohttp.ClientRequest,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's; ours is around the whole request
+        client_error: type[Exception] = aiohttp.ClientConnectorError,
+        **kwargs: Any,
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        del timeout
+        connect: Any = self._loop.create_connection  # what aiohttp hands over besides the address is its affair
+        refused: OSError | None = None
+        for _family, _kind, _protocol, _name, address in addr_infos:
+            host, port = address[0], address[1]
+            try:
+                connected: tuple[asyncio.Transport, ResponseHandler] = await connect(
+                    *args, host=host, port=port, **kwargs
+                )
+            except ssl.CertificateError as error:
+                raise aiohttp.ClientConnectorCertificateError(req.connection_key, error) from error
+            except ssl.SSLError as error:
+                raise aiohttp.ClientConnectorSSLError(req.connection_key, error) from error
+            except OSError as error:
+                refused = error
+            else:
+                return connected
+        assert refused is not None  # noqa: S101 - for the type checker: the resolver gives one address at least
+        raise client_error(req.connection_key, refused) from refused
 
 
 class _WatchedResponse(aiohttp.ClientResponse):

@@ -28,7 +28,7 @@ class EmbeddedTarget:
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
     lacks: ClassVar[Mapping[Capability, str]] = MappingProxyType({})
     is_probed: ClassVar[bool] = False
-    patience: ClassVar[float] = 10.0
+    patience: ClassVar[float] = 20.0
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from harness.embedded.rules.exchange import Answer, NoAnswer
@@ -428,3 +429,17 @@ async def test_no_setting_of_the_environment_counts(
 
     assert (await post(receiver.url)).status == 200
     assert receiver.requests[0].header("authorization") == []
+
+
+async def test_connections_are_opened_by_the_loop_itself(
+    post: Any, receiver: Any, nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No socket is opened beside the event loop, answered or refused: libuv may end the process over it."""
+
+    async def open_beside(**_: Any) -> None:
+        pytest.fail("aiohttp opened a socket of its own")
+
+    monkeypatch.setattr(aiohttp.connector.aiohappyeyeballs, "start_connection", open_beside)
+
+    assert (await post(receiver.url)).status == 200
+    assert isinstance(await post(nowhere), NoAnswer)
