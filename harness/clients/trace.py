@@ -126,8 +126,9 @@ class Trace:
     ) -> str | None:
         """Tell why a device was not let in.
 
-        A certificate that nobody registered ends the handshake before anybody knows its id: then the last handshake
-        that failed without naming a certificate is taken for the device's.
+        A certificate that nobody registered ends the handshake before anybody knows its id: then a handshake that
+        failed meanwhile without naming a certificate is taken for the device's, unless others failed for other
+        reasons.
 
         Args:
             client_id: who tried.
@@ -149,7 +150,7 @@ class Trace:
             return str(record.get("at")) >= since and not _CERTIFICATE_ID.search(str(detail(record).get("because")))
 
         because = await self._because(names_it, within=within if is_registered else 0.0)
-        return because or await self._because(may_be_it, within=0.0 if is_registered else within)
+        return because or await self._because(may_be_it, within=0.0 if is_registered else within, is_sure=False)
 
     async def why_operation_refused(
         self, *, client_id: str, action: str, resource: str, within: float = EXPLAIN_WITHIN
@@ -178,7 +179,8 @@ class Trace:
 
         return await self._because(fits, within=within)
 
-    async def _because(self, fits: Callable[[Record], bool], *, within: float) -> str | None:
+    async def _because(self, fits: Callable[[Record], bool], *, within: float, is_sure: bool = True) -> str | None:
+        """Return the reason of the newest record that fits; where it may be anybody's, only if all that fit agree."""
         deadline = time.monotonic() + within  # of the many who ask at once, each waits no longer than one alone
 
         def newest_reason() -> Iterator[str]:
@@ -187,9 +189,10 @@ class Trace:
                     yield str(because)
 
         def look() -> str | None:
-            if (because := next(newest_reason(), None)) is None and self._read(until=deadline):
-                because = next(newest_reason(), None)
-            return because
+            reasons = list(newest_reason())
+            if not reasons and self._read(until=deadline):
+                reasons = list(newest_reason())
+            return reasons[0] if reasons and (is_sure or len(set(reasons)) == 1) else None
 
         try:
             return await asyncio.to_thread(look)

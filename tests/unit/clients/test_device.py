@@ -279,6 +279,19 @@ async def test_a_registered_certificate_the_broker_does_not_know_is_told_the_sam
     assert refusal.because == "unknown issuer"
 
 
+async def test_of_two_handshakes_that_failed_for_different_reasons_neither_is_told(
+    make_device: MakeDevice, native: FakeNative, fake_target: FakeTarget
+) -> None:
+    """Somebody else was refused at the same time: no reason is better than a stranger's."""
+    native.on_start = lambda: native.refuse(CLOSED)
+    for reason in ("self-signed certificate", "invalid CA certificate"):
+        fake_target.add("tls_refused", at="9999", detail={"because": reason, "door": "mqtts"})
+
+    refusal = await make_device(trace=fake_target.trace, identity=unregistered()).expect_refusal(connect=True)
+
+    assert refusal.because is None
+
+
 @pytest.mark.parametrize("has_trace", [True, False])
 async def test_a_refusal_nobody_explains_is_a_refusal(
     make_device: MakeDevice, native: FakeNative, fake_target: FakeTarget, *, has_trace: bool
