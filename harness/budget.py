@@ -1,9 +1,9 @@
 """How many things and messages a run may cost: asked for before anything is made or sent.
 
-Prices are AWS's list prices in us-east-1 in USD, as they were listed in 2025, without free tier and taxes:
-https://aws.amazon.com/iot-core/pricing/ and https://aws.amazon.com/dynamodb/pricing/on-demand/. They give an order of
-cost, no more: a message may be metered several times (published, delivered, taken up by a rule), and other regions cost
-up to twice as much.
+What that costs is an estimate, by rates of us-east-1 in USD without free tier and taxes, as written down once from
+https://aws.amazon.com/iot-core/pricing/ and https://aws.amazon.com/dynamodb/pricing/on-demand/. It gives an order of
+cost and no bound: a message may be metered several times (acknowledged, taken up by several rules), regions differ, and
+connections, the queue and what the stack costs by the hour are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MILLION: Final = 1_000_000
 _PER_MESSAGE: Final = (1.00 + 0.15 + 0.15 + 0.625) / _MILLION
 """USD: a message of up to 5 KB, a rule triggered, an action applied, a row written."""
 _PER_THING: Final = 20 * 1.25 / _MILLION
-"""USD: some twenty registry operations from CreateThing to DeleteThing; the connection's minutes are less."""
+"""USD: some twenty registry operations from CreateThing to DeleteThing, of which AWS meters only a part."""
 _CENT: Final = 0.01
 
 
@@ -79,5 +79,5 @@ class Budget:
         order = max(_CENT, 10.0 ** math.ceil(math.log10(cost))) if cost else _CENT
         return (
             f"at most {self.things:,} things (--max-things) and {self.messages:,} messages (--max-messages): "
-            f"below {order:,.2f} USD by list prices"
+            f"up to about {order:,.2f} USD, as an estimate"
         )

@@ -1,5 +1,7 @@
 """What a run proved, collected while it runs and written at its end; a pytest plugin.
 
+At its start it writes that it is not over: a run that is killed leaves that, and not what an earlier run has proven.
+
 `harness.plugin` registers it where evidence is asked for. In the process that runs the tests it puts what it knows of
 each test that uses the target into the test's user properties: pytest carries these from the workers of pytest-xdist to
 their controller, and writes them to JUnit XML. In the process that reports (the controller, or the only one) it reads
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +42,8 @@ ON_AWS: Final = "thingwright-on-aws"
 """Names of user properties. The first three are the run's (`harness.run`), the others are written here."""
 
 _LONGEST_LABEL: Final = 60
+_RUN: Final = "harness.run"
+"""The plugin's name that knows the run's id."""
 
 
 def make_evidence(config: pytest.Config, *, target: str) -> Evidence | None:
@@ -142,7 +147,7 @@ class Evidence:
         """Look at the environment of a run on AWS: is it AWS?"""
         made = yield
         is_ours = fixturedef.argname == "environment" and fixturedef.func.__module__ == "harness.fixtures"
-        if is_ours and self._validation_path is not None:
+        if is_ours and self._target == AWS:
             self._is_on_aws = is_aws(made, os.environ)
         return made
 
@@ -216,12 +221,20 @@ class Evidence:
                 if node_id == report.nodeid:
                     case.note_crash()
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Put into the place of what an earlier run has proven that this one is not over."""
+        is_stream = self._path.exists() and not self._path.is_file()
+        if not self._is_worker and not is_stream:
+            with suppress(OSError):  # the end of the run tells
+                self._content(session, incomplete="it was killed, or is not over yet").write(self._path)
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the file, whatever the run's end."""
         if self._is_worker:
             return
-        content = self._content(session)
+        content = self._content(session, incomplete=self._incomplete_because(session))
         try:
             content.write(self._path)
         except OSError as error:
@@ -238,8 +251,8 @@ class Evidence:
         for line in self._lines:
             terminalreporter.write_line(line)
 
-    def _content(self, session: pytest.Session) -> EvidenceFile:
-        incomplete = self._incomplete_because(session)
+    def _content(self, session: pytest.Session, *, incomplete: str | None) -> EvidenceFile:
+        names = getattr(session.config.pluginmanager.get_plugin(_RUN), "names", None)
         in_order = sorted(self._promises.items(), key=lambda item: (item[0].partition("::")[0], item[1].line))
         return EvidenceFile(
             format="thingwright-evidence/1",
@@ -247,6 +260,7 @@ class Evidence:
             label=self._label,
             started=self._started,
             ended=_now(),
+            run_id=getattr(names, "run_id", None),
             exit_status=int(session.exitstatus),
             complete=incomplete is None,
             incomplete_because=incomplete,

@@ -40,6 +40,7 @@ _OWNERS = {
     "wss_port": ("endpoint",),
     "ca_file": ("endpoint",),
     "receiver_url": ("endpoint", "localstack"),
+    "receiver_table": ("endpoint", "localstack"),
     "stack_outputs": ("aws",),
     "pulumi_stack": ("aws",),
     "aws_account": ("aws",),
@@ -48,7 +49,7 @@ _OWNERS = {
 
 _PATHS = ("ready_file", "ca_file", "stack_outputs", "evidence")
 _EARLY = ("ready_file", "stack_outputs")
-_ENDPOINT = ("endpoint_url", "iot_endpoint", "mqtts_port", "wss_port", "ca_file", "receiver_url")
+_ENDPOINT = ("endpoint_url", "iot_endpoint", "mqtts_port", "wss_port", "ca_file", "receiver_url", "receiver_table")
 
 MARKERS = (
     "e2e: end to end, against the target the run was pointed at",
@@ -181,6 +182,7 @@ def _read_options(config: pytest.Config, environment: Mapping[str, str], *, targ
             localstack_token=environment.get("LOCALSTACK_AUTH_TOKEN") or None,
             receiver_url=said("receiver_url"),
             receiver_secret=environment.get("HARNESS_IOT_SECRET") or None,
+            receiver_table=said("receiver_table"),
         )
     if target == "aws":
         accounts = _given(config, "aws_account") or environment.get("HARNESS_AWS_ACCOUNT", "").split(",")
@@ -209,6 +211,7 @@ def _read_options(config: pytest.Config, environment: Mapping[str, str], *, targ
         secret_access_key=from_urls.get("HARNESS_SECRET_ACCESS_KEY") or None,
         receiver_url=said("receiver_url", from_urls),
         receiver_secret=from_urls.get("HARNESS_IOT_SECRET") or None,
+        receiver_table=said("receiver_table", from_urls),
     )
 
 
@@ -291,6 +294,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "URL",
         "help": "with --endpoint-url: a receiver that the stack's rule posts to (default: no rule); also "
         "HARNESS_RECEIVER_URL; the secret that it expects in HARNESS_IOT_SECRET",
+    },
+    "receiver_table": {
+        "metavar": "NAME",
+        "help": "with --receiver-url: the receiver's TABLE_NAME; the stack makes this table and takes it away again; "
+        "also HARNESS_RECEIVER_TABLE",
     },
     "stack_outputs": {
         "metavar": "F",

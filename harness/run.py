@@ -115,6 +115,7 @@ class Run:
         self._summary = RunSummary(target=settings.target)
         self._server: TargetServer | None = None
         self._is_to_be_stopped = False
+        self._failure: TargetError | None = None
         self._trouble: list[str] = []
 
     @cached_property
@@ -123,7 +124,7 @@ class Run:
         return self.settings.make_budget(workers=self._workers)
 
     def start(self) -> Environment:
-        """Start the target, once.
+        """Start the target, once: what did not start is not tried again for every test.
 
         A target that cannot be used here ends the whole run with exit code 4.
 
@@ -131,6 +132,8 @@ class Run:
             TargetError: it did not start, or its stack could not be deployed.
         """
         __tracebackhide__ = True
+        if self._failure is not None:
+            raise self._failure.with_traceback(None) from None
         if self.environment is None:
             self._is_to_be_stopped = True
             try:
@@ -138,6 +141,7 @@ class Run:
             except TargetUnavailable as error:
                 pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
             except TargetError as error:
+                self._failure = error
                 raise error.with_traceback(None) from None  # the message names the cause; the way there does not
         return self.environment
 

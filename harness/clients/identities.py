@@ -266,13 +266,15 @@ class Identities:
             certificate = _Certificate(issued["certificateId"], issued["certificateArn"])
             made.certificates.append(certificate)
             self._check_life(thing_name, life)
-            # The policy that lets it in comes last but one, the thing it gets in as last: who is let in has it all.
-            if may_publish is not None:
-                self._let_publish(made, certificate, may_publish)
-            self._attach_policy(certificate, self._policy_name)
-            self._check_life(thing_name, life)
+            # The thing comes first: a certificate tells by it whose it is, should its subject be lost. The policy that
+            # lets it in comes last: who is let in has it all, and what a killed run leaves before lets nobody in.
             certificate.things.append(thing_name)
             self._iot.attach_thing_principal(thingName=thing_name, principal=certificate.arn)
+            self._check_life(thing_name, life)
+            if may_publish is not None:
+                self._let_publish(made, certificate, may_publish)
+                self._check_life(thing_name, life)
+            self._attach_policy(certificate, self._policy_name)
             return DeviceIdentity(
                 thing_name=thing_name,
                 certificate_id=certificate.certificate_id,

@@ -239,12 +239,12 @@ class Remover:
             except ClientError as error:
                 errors.append(error)
 
-        for thing_name in held.things:
-            step(iot.detach_thing_principal, thingName=thing_name, principal=arn)
         for policy_name in held.policies:
             step(iot.detach_policy, policyName=policy_name, target=arn)
         if held.is_active:
             step(iot.update_certificate, certificateId=certificate_id, newStatus="INACTIVE")
+        for thing_name in held.things:  # last: a sweep may know by them alone whose it is, if this is broken off
+            step(iot.detach_thing_principal, thingName=thing_name, principal=arn)
         if errors:
             raise next((each for each in errors if not _may_pass(each)), errors[0])
         return self._is_done(iot.delete_certificate, certificateId=certificate_id)

@@ -17,16 +17,19 @@ def probe(environment: Environment, *, patience: float) -> dict[Capability, str]
     """Try what a target can.
 
     All probes run side by side, on a thread and an event loop of their own, so that this may be called from anywhere.
-    They take at most `patience` and then, to put away what they made, as long again; they leave nothing behind that can
-    be removed.
+    They take at most three times `patience` and then, to put away what they made, `patience` once; they leave nothing
+    behind that can be removed.
 
     Args:
         environment: of a target that has started, with its stack.
-        patience: seconds that each probe may take.
+        patience: seconds that a message may take to come.
 
     Returns:
         The capabilities that are missing, each with the reason in a few words. A probe that fails, however it fails, is
-        a capability that is missing: nothing is raised.
+        a capability that is missing.
+
+    Raises:
+        TargetUnavailable: answers did not come in time, so nobody knows; names what was tried.
     """
     from harness.probing.own_loop import run_on_own_loop  # noqa: PLC0415 - the SDKs take 0.3 s to import
     from harness.probing.probes import find_lacking  # noqa: PLC0415 - the same

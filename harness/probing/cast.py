@@ -17,6 +17,7 @@ from harness.clients.handover import Handover
 from harness.clients.identities import Identities
 from harness.clients.operator import Operator
 from harness.clients.removal import remove_identities
+from harness.targets.base import Capability
 from harness.targets.marks import find_mark
 
 if TYPE_CHECKING:
@@ -30,6 +31,22 @@ T = TypeVar("T")
 
 _HINT: Final = "probe"
 _THREADS: Final = 16
+_LONGER_THAN_ANY_PROBE: Final = 10
+"""Times the patience: a probe's own limit ends it, not one of the waits within it, which would seem to be a reason."""
+
+TIMEOUT: Final = "_TIMEOUT"
+"""How the names of the AWS Common Runtime's errors end that tell of a peer which did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Somebody did not answer in time, so that nobody knows whether something is missing.
+
+    Args:
+        words: who, or within what.
+    """
+
+    words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +80,12 @@ class Cast:
 
     Args:
         environment: with a stack.
-        patience: seconds that clients wait for what should come, and that removing everything may take.
+        patience: seconds that a message may take to come, and removing everything.
     """
 
     def __init__(self, environment: Environment, *, patience: float) -> None:
+        self.patience = patience
         self._environment = environment
-        self._patience = patience
         self._stack = environment.outputs
         self._handover = Handover()
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix=_HINT)
@@ -91,7 +108,7 @@ class Cast:
             credentials=credentials,
             client_id=client_id or make_client_id(stack.client_id_prefix),
             signature=signature,
-            patience=self._patience,
+            patience=_LONGER_THAN_ANY_PROBE * self.patience,
             handover=self._handover,
         )
         self._actors.append(guest)
@@ -113,7 +130,7 @@ class Cast:
                 policy_name=self._stack.device_policy_name,
                 names=names,
                 tags=mark.tags if mark else None,
-                patience=self._patience,
+                patience=self.patience,
             )
         identities = self._identities
 
@@ -135,7 +152,7 @@ class Cast:
             identity=identity,
             client_id=client_id,
             telemetry_topic=stack.telemetry_topic,
-            patience=self._patience,
+            patience=_LONGER_THAN_ANY_PROBE * self.patience,
             handover=self._handover,
         )
         self._actors.append(device)
@@ -144,7 +161,7 @@ class Cast:
     async def operator(self) -> Operator:
         """Make the back office."""
         clients = await asyncio.wrap_future(self._clients)
-        return Operator(iot_data=clients.iot_data, patience=self._patience)
+        return Operator(iot_data=clients.iot_data, patience=_LONGER_THAN_ANY_PROBE * self.patience)
 
     def public_topic(self) -> str:
         """Return a topic of nobody else's that guests may use."""
@@ -154,7 +171,20 @@ class Cast:
         """Return a name of nobody else's that begins with no prefix of guests: a topic, a client id."""
         return self._environment.names.unique(_HINT)
 
-    async def dismiss(self) -> str | None:
+    def unanswered(self) -> dict[Capability, Silence]:
+        """Tell of connections on which the peer was silent.
+
+        They count here and not only where they were tried: a handshake over TLS that is not answered looks like one
+        that is refused.
+        """
+        found: dict[Capability, Silence] = {}
+        for each in self._actors:
+            if TIMEOUT in (condition := each.condition()):
+                capability = Capability.DEVICES if isinstance(each, Device) else Capability.GUESTS
+                found[capability] = Silence(f"{each.client_id} {condition}")
+        return found
+
+    async def dismiss(self) -> str | Silence | None:
         """Stop everybody and remove what was made.
 
         Returns:
@@ -167,10 +197,10 @@ class Cast:
         removal = remover.submit(self._remove)
         remover.shutdown(wait=False)  # it goes on when nobody waits for it any more
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self.patience):
                 return await asyncio.wrap_future(removal)
         except TimeoutError:
-            return f"it took longer than {self._patience:g} s"
+            return Silence(f"removing what was registered took longer than {self.patience:g} s")
 
     async def _call(self, call: Callable[[], T]) -> T:
         future = self._threads.submit(call)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
+
+_LOOK: Final = 0.5
+"""Seconds: a signal that comes just before a lock begins to wait is seen when the wait is over, not before."""
 
 
 def run_on_own_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -42,12 +45,17 @@ def run_on_own_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
             has_ended.release()
 
     threading.Thread(target=run, name="probing", daemon=True).start()
+
+    def wait() -> None:
+        while not loop.is_closed():  # who was interrupted with the lock in hand does not wait for it again
+            has_ended.acquire(timeout=_LOOK)
+
     try:
         may_begin.release()
-        has_ended.acquire()
+        wait()
     except BaseException:
         with contextlib.suppress(RuntimeError):  # it has just ended by itself
             loop.call_soon_threadsafe(task.cancel)
-        has_ended.acquire()
+        wait()
         raise
     return task.result()

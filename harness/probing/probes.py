@@ -3,6 +3,10 @@
 A probe returns the reason why its capability is missing, or None; what it raises is a reason as well. Probes know
 nothing of each other and run side by side. That a refusal proves something takes somebody who is let in: so where there
 are no guests or no devices, nothing is said to be refused either.
+
+Silence is no reason. A broker that never answers and a machine that is too slow look alike, and the second must not
+turn promises into skips: where an answer does not come, nobody knows what is missing, and that is an error. That a
+*message* does not come is a reason: the broker has answered all that went before it.
 """
 
 from __future__ import annotations
@@ -10,15 +14,23 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
 
-from harness.errors import ExpectationError, HarnessError
-from harness.probing.cast import Cast
+from harness.errors import ExpectationError, HarnessError, TargetUnavailable, TeardownError
+from harness.probing.cast import TIMEOUT, Cast, Silence
 from harness.targets.base import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from harness.clients.broadcast import BroadcastClient
+    from harness.clients.message import Message
     from harness.targets.base import Environment
 
     Probe = Callable[[Cast], Awaitable[str | None]]
@@ -28,9 +40,16 @@ _LONGEST: Final = 200
 
 _RESTS_ON: Final[Mapping[Capability, tuple[Capability, ...]]] = {
     Capability.OPERATOR: (Capability.GUESTS,),
-    Capability.AUTHENTICATION: (Capability.GUESTS, Capability.DEVICES),
+    Capability.AUTHENTICATION: (Capability.GUESTS,),
+    Capability.CERTIFICATES: (Capability.DEVICES,),
     Capability.POLICY: (Capability.GUESTS, Capability.DEVICES),
 }
+
+_LONGER: Final = 3
+"""How many times the patience a probe may take: a message that never comes takes one, its control as much."""
+
+_NO_ANSWER: Final = (TimeoutError, ConnectTimeoutError, ReadTimeoutError, EndpointConnectionError, TeardownError)
+"""Errors that tell of somebody who answers not at all, or not in time; at the AWS APIs somebody did a moment ago."""
 
 
 async def find_lacking(environment: Environment, *, patience: float) -> dict[Capability, str]:
@@ -40,16 +59,32 @@ async def find_lacking(environment: Environment, *, patience: float) -> dict[Cap
         return lacking | dict.fromkeys(_PROBES, "no stack was deployed")
     cast = Cast(environment, patience=patience)
     try:
-        reasons = await asyncio.gather(*(_reason(each(cast), patience=patience) for each in _PROBES.values()))
+        reasons = await asyncio.gather(*(reason_of(each(cast), within=_LONGER * patience) for each in _PROBES.values()))
+        outcomes = {**dict(zip(_PROBES, reasons, strict=True)), **cast.unanswered()}
     finally:
         left = await cast.dismiss()
-    lacking |= {each: reason for each, reason in zip(_PROBES, reasons, strict=True) if reason is not None}
-    if left is not None:
+    silent = {each: outcome.words for each, outcome in outcomes.items() if isinstance(outcome, Silence)}
+    lacking |= {each: outcome for each, outcome in outcomes.items() if isinstance(outcome, str)}
+    if isinstance(left, Silence):
+        silent.setdefault(Capability.DEVICES, left.words)
+    elif left is not None and Capability.DEVICES not in silent:
         lacking.setdefault(Capability.DEVICES, shortened(f"what was registered could not be removed: {left}"))
     for each, bases in _RESTS_ON.items():
         if (base := next((base for base in bases if base in lacking), None)) is not None:
             lacking[each] = f"{base} is missing: {lacking[base]}"
+    if silent := {each: words for each, words in silent.items() if each not in lacking}:
+        raise _unknown(environment, silent)
     return lacking
+
+
+def _unknown(environment: Environment, silent: Mapping[Capability, str]) -> TargetUnavailable:
+    outputs = environment.outputs
+    tried = "; ".join(f"{each}: {words}" for each, words in silent.items())
+    return TargetUnavailable(
+        f"What the {environment.target} target can do could not be found out, since answers did not come ({tried}): "
+        f"see that its broker answers at {outputs.iot_wss_url} and, devices, at {outputs.iot_endpoint}:"
+        f"{outputs.iot_mqtts_port}; if it only is slow, run again with less beside it."
+    )
 
 
 def find_undeployed(environment: Environment) -> dict[Capability, str]:
@@ -67,12 +102,14 @@ def find_undeployed(environment: Environment) -> dict[Capability, str]:
     return lacking
 
 
-async def guests_hear_themselves(cast: Cast) -> None:
+async def guests_hear_themselves(cast: Cast) -> str | None:
     """Let a guest get credentials, connect, subscribe, and hear what it says."""
     guest, topic = await cast.guest(), cast.public_topic()
     await guest.connect()
     await guest.subscribe(topic)
-    await (await guest.publish(topic, "heard?")).reaches([guest])
+    if await _is_heard(await guest.publish(topic, "heard?"), guest, within=cast.patience):
+        return None
+    return f"what a guest said, and the broker acknowledged, did not come back to it within {cast.patience:g} s"
 
 
 async def devices_connect(cast: Cast) -> None:
@@ -80,35 +117,48 @@ async def devices_connect(cast: Cast) -> None:
     await cast.device(await cast.register()).connect()
 
 
-async def the_operator_is_heard(cast: Cast) -> None:
-    """Let a subscribed guest hear what the AWS API publishes."""
+async def the_operator_is_heard(cast: Cast) -> str | None:
+    """Let a subscribed guest hear what the AWS API publishes; if it does not, it has to hear what a guest says."""
     guest, operator, topic = await cast.guest(), await cast.operator(), cast.public_topic()
     await guest.connect()
     await guest.subscribe(topic)
-    await (await operator.publish(topic, "heard?")).reaches([guest])
+    if await _is_heard(await operator.publish(topic, "heard?"), guest, within=cast.patience):
+        return None
+    if not await _is_heard(await guest.publish(topic, "and this?"), guest, within=cast.patience):
+        raise TimeoutError("neither what the AWS API published nor what a guest did was heard")
+    return f"what the AWS API published did not come within {cast.patience:g} s, and what a guest said did"
 
 
-async def strangers_are_refused(cast: Cast) -> str | None:
-    """Let four try to get in who have no right to; name the first who does get in."""
+async def unsigned_guests_are_refused(cast: Cast) -> str | None:
+    """Let two try to get in whose signatures are none; name the first who does get in."""
 
-    async def unsigned() -> None:
-        await (await cast.guest(signature="missing")).expect_refusal(connect=True)
+    async def try_signature(signature: str) -> None:
+        await (await cast.guest(signature=signature)).expect_refusal(connect=True)
 
-    async def forged() -> None:
-        await (await cast.guest(signature="changed")).expect_refusal(connect=True)
+    return await _first_allowed(
+        {
+            "a WebSocket upgrade without a signature was let in": try_signature("missing"),
+            "a WebSocket upgrade whose signature was changed was let in": try_signature("changed"),
+        }
+    )
+
+
+async def unknown_certificates_are_refused(cast: Cast) -> str | None:
+    """Let three try to get in whose certificates are not registered and ACTIVE; name the first who does get in."""
 
     async def unregistered() -> None:
-        identity = (await cast.register()).unregistered()
-        await cast.device(identity).expect_refusal(connect=True)
+        await cast.device((await cast.register()).unregistered()).expect_refusal(connect=True)
+
+    async def forged() -> None:
+        await cast.device((await cast.register()).forged()).expect_refusal(connect=True)
 
     async def inactive() -> None:
         await cast.device(await cast.register(status="INACTIVE")).expect_refusal(connect=True)
 
     return await _first_allowed(
         {
-            "a WebSocket upgrade without a signature was let in": unsigned(),
-            "a WebSocket upgrade whose signature was changed was let in": forged(),
             "a certificate that nobody registered was let in": unregistered(),
+            "a certificate that a device has signed was let in": forged(),
             "an INACTIVE certificate was let in": inactive(),
         }
     )
@@ -137,7 +187,8 @@ async def _guests_keep_to_their_policy(cast: Cast) -> str | None:
     told = told or await _first_allowed(
         {"a guest's message was taken that its policy does not allow": guest.expect_refusal(publish=private)}
     )
-    await (await guest.publish(public, "still allowed")).reaches([guest])
+    if not await _is_heard(await guest.publish(public, "still allowed"), guest, within=cast.patience):
+        return told or "a guest that was refused something is not heard any more"
     return told
 
 
@@ -187,13 +238,26 @@ async def _first_told(*tellers: Awaitable[str | None]) -> str | None:
     return None
 
 
-async def _reason(probing: Awaitable[str | None], *, patience: float) -> str | None:
-    """Await a probe; return why its capability is missing, whatever has become of it."""
+async def _is_heard(message: Message, guest: BroadcastClient, *, within: float) -> bool:
+    """Tell whether a message comes in time, on a connection that answers."""
     try:
-        async with asyncio.timeout(patience) as limit:
+        async with asyncio.timeout(within):
+            await message.reaches([guest])
+    except TimeoutError:
+        return False
+    return True
+
+
+async def reason_of(probing: Awaitable[str | None], *, within: float) -> str | Silence | None:
+    """Await a probe; return why its capability is missing, or that nobody knows, whatever has become of it."""
+    try:
+        async with asyncio.timeout(within) as limit:
             return await probing
     except Exception as error:  # noqa: BLE001 - a task boundary: whatever went wrong is the reason
-        return f"it took longer than {patience:g} s" if limit.expired() else shortened(in_words(error))
+        if limit.expired():
+            return Silence(f"it took longer than {within:g} s")
+        words = shortened(in_words(error))
+        return Silence(words) if isinstance(error, _NO_ANSWER) or TIMEOUT in words else words
 
 
 def in_words(error: Exception) -> str:
@@ -214,6 +278,7 @@ _PROBES: Final[Mapping[Capability, Probe]] = {
     Capability.GUESTS: guests_hear_themselves,
     Capability.DEVICES: devices_connect,
     Capability.OPERATOR: the_operator_is_heard,
-    Capability.AUTHENTICATION: strangers_are_refused,
+    Capability.AUTHENTICATION: unsigned_guests_are_refused,
+    Capability.CERTIFICATES: unknown_certificates_are_refused,
     Capability.POLICY: policies_are_kept,
 }

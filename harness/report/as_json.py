@@ -52,6 +52,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "seconds": cell.seconds,
         "reruns": cell.reruns,
         "at": None if cell.at is None else _time(cell.at),
+        "on_aws": cell.on_aws,
     }
 
 

@@ -1,7 +1,7 @@
 """The evidence of one run, as a file: which server it met, with which versions, and what it says of each promise.
 
 {"format": "thingwright-evidence/1", "target": "embedded", "label": "embedded", "started": "…Z", "ended": "…Z",
- "exit_status": 0, "complete": true, "incomplete_because": null, "versions": {"python": "3.11.9", …},
+ "run_id": "tw…", "exit_status": 0, "complete": true, "incomplete_because": null, "versions": {"python": "3.11.9", …},
  "promises": [{"id": "tests/e2e/test_fan_out.py::test_…", "claim": "…", "outcome": "proven", "cases": {…}, …}]}
 """
 
@@ -32,6 +32,7 @@ class EvidenceFile(Parsed):
         label: which server it was; heads the run's column in reports.
         started: when the run began.
         ended: when it was over.
+        run_id: the mark on what the run made, for `thingwright sweep --run`; None where it is not known.
         exit_status: pytest's.
         complete: whether the run came to its end by itself.
         incomplete_because: why it did not.
@@ -44,6 +45,7 @@ class EvidenceFile(Parsed):
     label: Annotated[str, Field(min_length=1)]
     started: AwareDatetime
     ended: AwareDatetime
+    run_id: str | None = None
     exit_status: int
     complete: bool
     incomplete_because: str | None = None

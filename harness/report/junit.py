@@ -62,6 +62,7 @@ def _case(column: Column, row: Row, cell: Cell) -> Element:
         "thingwright-date": cell.at.isoformat() if cell.at else None,
         "thingwright-lacks": cell.lacks,
         "thingwright-because": cell.because,
+        "thingwright-on-aws": "yes" if cell.on_aws else None,
     }
     _add_properties(case, {name: value for name, value in properties.items() if value})
     message = ": ".join(filter(None, (cell.outcome.value, cell.lacks, cell.because)))

@@ -38,7 +38,8 @@ def _made_from(table: Table) -> str:
 
 def _aws(table: Table) -> str:
     """Say in a sentence what AWS itself was asked."""
-    proven = sum(column.counts[Outcome.PROVEN] for column in table.columns if column.target == AWS)
+    cells = [(name, cell) for column in table.columns for name, cell in column.cells.items()]
+    proven = len({name for name, cell in cells if cell.outcome is Outcome.PROVEN and cell.on_aws})
     total = sum(map(len, table.rows.values()))
     if proven:
         return f"Proven on AWS itself: {proven} of {total}; the others have never passed there, or failed at last.\n"
@@ -71,6 +72,8 @@ def _notes(column: Column, row: Row, cell: Cell) -> Iterator[str]:
         yield ": ".join(filter(None, (cell.lacks, cell.because)))
     if cell.outcome is Outcome.PROVEN and cell.reruns:
         yield "passed only when it was tried again"
+    if column.target == AWS and cell.at is not None and not cell.on_aws:
+        yield "this was not AWS itself, but a stand-in for it"
     if cell.claim is not None and cell.claim != row.claim:
         yield f"the test claimed then: {cell.claim}"
     if cell.at is not None and column.runs and cell.at != column.runs[0].ended:

@@ -77,6 +77,7 @@ class Record(Parsed):
         because: why it is not proven, or where it failed; one line.
         seconds: what all its cases took together.
         reruns: how often a case was tried again after a failure.
+        on_aws: whether it met AWS itself; the target `aws` may be pointed at a stand-in, too.
     """
 
     id: Annotated[str, Field(min_length=1)]
@@ -88,6 +89,7 @@ class Record(Parsed):
     because: str | None = None
     seconds: Annotated[float, Field(ge=0)] = 0.0
     reruns: Count = 0
+    on_aws: bool = False
 
     @property
     def file(self) -> str:

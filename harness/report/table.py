@@ -39,6 +39,7 @@ class Cell:
         seconds: what all cases took together.
         reruns: how often a case was tried again after a failure.
         at: when the run ended; None when there was none.
+        on_aws: whether it met AWS itself.
     """
 
     outcome: Outcome = Outcome.NOT_PROVEN
@@ -49,6 +50,7 @@ class Cell:
     seconds: float = 0.0
     reruns: int = 0
     at: datetime | None = None
+    on_aws: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +217,7 @@ def _cell_of(record: Record, at: datetime) -> Cell:
         seconds=record.seconds,
         reruns=record.reruns,
         at=at,
+        on_aws=record.on_aws,
     )
 
 
@@ -225,4 +228,5 @@ def _cell_of_validation(validation: Validation) -> Cell:
         claim=validation.claim,
         seconds=validation.seconds,
         at=validation.passed_at,
+        on_aws=True,
     )

@@ -12,6 +12,9 @@ from harness.report.scrubbing import scrubbed
 PHASES: Final = {"setup": "its set-up", "call": "the test", "teardown": "its teardown"}
 """pytest's phases of a case, in words."""
 
+_WEIGHTS: Final = {"passed": 0, "skipped": 1, "failed": 2, "rerun": 3}
+"""A phase may be told of more than once, by a subtest and by the test around it: the heavier word counts."""
+
 
 @dataclass(slots=True, kw_only=True)
 class CaseTally:
@@ -35,19 +38,22 @@ class CaseTally:
         return "passed" if is_over else "not_run"
 
     def note(self, phase: str, outcome: str, *, seconds: float) -> None:
-        """Note the end of a phase; a set-up that is not the first begins another attempt, and the last one counts.
+        """Note the end of a phase, or of a subtest in it.
+
+        A set-up that is not the first begins another attempt, and the last one counts; but what has failed for good, as
+        whoever is told to run a test twice may, stays failed.
 
         Args:
             phase: one of `PHASES`.
             outcome: ``passed``, ``failed``, ``skipped`` or, as pytest-rerunfailures says, ``rerun``.
             seconds: what it took.
         """
-        if phase == "setup":
+        if phase == "setup" and "failed" not in self._phases.values():
             self._phases.clear()
             self.lacks = self.because = None
         if outcome == "failed" and self.outcome != "failed":
             self.because = f"{PHASES[phase]} failed"
-        self._phases[phase] = outcome
+        self._phases[phase] = max(self._phases.get(phase, outcome), outcome, key=_WEIGHTS.__getitem__)
         self.reruns += outcome == "rerun"
         self.seconds += seconds
 
@@ -103,6 +109,7 @@ class PromiseTally:
             because=scrubbed(because) if because else None,
             seconds=round(sum(case.seconds for case in told), 3),
             reruns=sum(case.reruns for case in told),
+            on_aws=self.is_on_aws,
         )
 
     def _reason(self, cases: Cases) -> tuple[str | None, str | None]:

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from harness.errors import SettingsError, TargetUnavailable
 from harness.targets import ready
-from harness.targets.aws_clients import make_client, make_own_client, own_session
+from harness.targets.aws_clients import make_client, make_own_client, own_region
 from harness.targets.base import Credentials
 
 if TYPE_CHECKING:
@@ -118,15 +118,11 @@ def open_aws(*, region: str | None) -> Account:
         region: AWS region; None: the one of the settings.
 
     Raises:
-        TargetUnavailable: there are no credentials or no region.
+        TargetUnavailable: there is no region, or the settings cannot be used.
     """
-    try:
-        region = region or own_session().region_name
-    except BotoCoreError as error:
-        raise TargetUnavailable(f"The AWS settings of this shell cannot be used: {error}") from error
-    if not region:
+    chosen = region or own_region()
+    if not chosen:
         raise TargetUnavailable("Which region is to be swept? Give --region NAME, or set AWS_REGION.")
-    chosen = region
     return Account("AWS", region=chosen, make=lambda service: make_own_client(service, region=chosen))
 
 

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from harness.errors import SettingsError, TargetError, TargetUnavailable
+from harness.errors import ProvisioningError, SettingsError, TargetError, TargetUnavailable
 from harness.targets import ready
 from harness.targets.base import Capability, Credentials, Environment
 from harness.targets.embedded.options import DEFAULT_STACK
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _REGION_WITHOUT_A_NAME: Final = "us-east-1"
 _REGION_IN_HOST: Final = re.compile(r"(?:^|\.)iot\.([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.")
 _AWS: Final = re.compile(r"(?:^|\.)amazonaws\.com(?:\.cn)?\.?$", re.IGNORECASE)
+_TABLE: Final = re.compile(r"[A-Za-z0-9._-]{3,255}")
 _KEYS_OF_EMULATORS: Final = "test"
 _MQTTS_PORT: Final = 8883
 _WSS_PORT: Final = 443
@@ -148,6 +149,7 @@ class EndpointTarget:
             ("--wss-port", options.wss_port),
             ("--ca-file", options.ca_file),
             ("--receiver-url", options.receiver_url),
+            ("--receiver-table", options.receiver_table),
         ):
             if value is not None:
                 raise SettingsError(option, str(value), "it goes with --endpoint-url, a ready file says it by itself")
@@ -213,15 +215,32 @@ def check_url_options(options: TargetOptions) -> None:
     if is_aws_host(urlsplit(options.endpoint_url or "").hostname or ""):
         raise SettingsError("--endpoint-url", options.endpoint_url, "an emulator's URL; AWS itself is --target aws")
     _check_broker(options)
-    if options.receiver_url is not None:
-        _check_url("--receiver-url", options.receiver_url, schemes=("https",))
-        if not options.receiver_secret:
-            raise SettingsError("HARNESS_IOT_SECRET", "", "the secret that the receiver of --receiver-url expects")
+    check_receiver(options)
     if (options.access_key_id is None) != (options.secret_access_key is None):
         missing = "HARNESS_ACCESS_KEY_ID" if options.access_key_id is None else "HARNESS_SECRET_ACCESS_KEY"
         raise SettingsError(missing, "", "both HARNESS_ACCESS_KEY_ID and HARNESS_SECRET_ACCESS_KEY, or neither")
     if options.stack is not None and not (options.stack / "Pulumi.yaml").is_file():
         raise SettingsError("iot_stack", str(options.stack), "the folder of a Pulumi program, with a Pulumi.yaml")
+
+
+def check_receiver(options: TargetOptions) -> None:
+    """Find what is wrong with a receiver's URL and what goes with it.
+
+    Raises:
+        SettingsError: one of them is not accepted, or missing; names it.
+    """
+    table = options.receiver_table
+    if options.receiver_url is None:
+        if table is not None:
+            raise SettingsError("--receiver-table", table, "it goes with --receiver-url")
+        return
+    _check_url("--receiver-url", options.receiver_url, schemes=("https",))
+    if not options.receiver_secret:
+        raise SettingsError("HARNESS_IOT_SECRET", "", "the secret that the receiver of --receiver-url expects")
+    if table is None and options.stack is None:  # another program may have its rows elsewhere
+        raise SettingsError("--receiver-table", "", "the TABLE_NAME of the receiver of --receiver-url")
+    if table is not None and not _TABLE.fullmatch(table):
+        raise SettingsError("--receiver-table", table, "a DynamoDB table's name: 3 to 255 of A-Z a-z 0-9 . _ -")
 
 
 def _check_broker(options: TargetOptions) -> None:
@@ -399,6 +418,8 @@ class _Emulator:
             config["caFile"] = self._ca_file
         if options.receiver_url and options.receiver_secret:
             config |= {"receiverUrl": options.receiver_url, "iotSecret": options.receiver_secret}
+        if options.receiver_table:
+            config["tableName"] = options.receiver_table
         self._deployment = deployment = StackDeployment(
             program=options.stack or DEFAULT_STACK,
             region=found.region,
@@ -408,7 +429,15 @@ class _Emulator:
             run_id=self.names.run_id,
             config=config,
         )
-        told = StackOutputs.parse(deployment.deploy())
+        try:
+            told = StackOutputs.parse(deployment.deploy())
+        except ProvisioningError as error:
+            if options.receiver_table is None or "ResourceInUse" not in error.reason:
+                raise
+            raise TargetUnavailable(
+                f"The table {options.receiver_table} is there already: one run at a time has a receiver, so wait for the "
+                "other one, or delete the table if a run that was killed has left it."
+            ) from None
         self._note_lacking(told, deployment.lacking)
         host = f"[{found.host}]" if ":" in found.host else found.host
         authority = host if found.wss_port == _WSS_PORT else f"{host}:{found.wss_port}"

@@ -135,7 +135,7 @@ class LocalStackTarget:
     """Runs at a LocalStack container of its own.
 
     Args:
-        options: ``localstack_token`` is needed; ``stack``, ``receiver_url`` and ``receiver_secret`` are as for
+        options: ``localstack_token`` is needed; ``stack`` and what is said of a receiver are as for
             ``endpoint``; a receiver on this machine has the host name ``host.docker.internal``.
         names: makes the names of everything the run creates; fresh ones when None.
     """
@@ -272,6 +272,7 @@ class LocalStackTarget:
             stack=self._options.stack,
             receiver_url=self._options.receiver_url,
             receiver_secret=self._options.receiver_secret,
+            receiver_table=self._options.receiver_table,
         )
         return EndpointTarget(found, names=self._names, name=self.name)
 

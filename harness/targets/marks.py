@@ -17,6 +17,10 @@ TAG_RUN: Final = "thingwright:run"
 TAG_EXPIRES: Final = "thingwright:expires"
 """Tag whose value says when the run expires, ``2026-11-22T09:30:00Z``."""
 
+_NO_RUN_BEFORE: Final = datetime(2026, 6, 1, tzinfo=UTC).timestamp()
+"""No run has ever expired before: what seems to have is somebody else's name of the same form, with all of those whose
+digits are decimal, until 2029."""
+
 _MARK: Final = re.compile(r"(?<![0-9a-z])tw([0-9a-f]{8})[-_]([0-9a-f]{8})(?![0-9a-z])", re.IGNORECASE)
 
 
@@ -47,10 +51,11 @@ def find_mark(text: str) -> Mark | None:
     """Return the mark in a name, a URL or a certificate's subject; None when there is none.
 
     Args:
-        text: anything; of several marks the first counts.
+        text: anything; of several marks the one that expires last counts: its run may still need what is so named.
     """
-    found = _MARK.search(text)
-    if found is None:
-        return None
-    expires, chance = found[1].lower(), found[2].lower()
-    return Mark(run_id=f"tw{expires}-{chance}", expires_at=int(expires, 16))
+    marks = [
+        Mark(run_id=f"tw{expires}-{chance}".lower(), expires_at=int(expires, 16))
+        for expires, chance in _MARK.findall(text)
+        if int(expires, 16) >= _NO_RUN_BEFORE
+    ]
+    return max(marks, key=lambda mark: mark.expires_at, default=None)

@@ -26,6 +26,8 @@ class TargetOptions:
         receiver_url: ``endpoint`` by URL and ``localstack``: base URL of a receiver that runs and whose certificate the
             emulator trusts; None deploys the stack without destination and rule.
         receiver_secret: what the rule presents to it; never printed.
+        receiver_table: the table that it writes to, which the stack makes; this project's program makes a table of this
+            name, and another program is told of it as ``tableName``.
         stack_outputs: ``aws``: file with the stack's outputs, as ``pulumi stack output --json`` writes it.
         pulumi_stack: ``aws``: name of a Pulumi stack whose outputs the Pulumi CLI is asked for.
         aws_accounts: ``aws``: ids of the accounts that the run may touch.
@@ -43,6 +45,7 @@ class TargetOptions:
     secret_access_key: str | None = field(default=None, repr=False)
     receiver_url: str | None = None
     receiver_secret: str | None = field(default=None, repr=False)
+    receiver_table: str | None = None
     stack_outputs: Path | None = None
     pulumi_stack: str | None = None
     aws_accounts: tuple[str, ...] = ()

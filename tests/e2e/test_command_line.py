@@ -236,7 +236,7 @@ async def test_a_kit_is_not_written_over_another(make_kit: MakeKit, ready_file: 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.needs("HTTP_ACTION", "AUTHENTICATION")
+@pytest.mark.needs("HTTP_ACTION", "CERTIFICATES")
 async def test_a_kit_whose_certificate_is_inactive_is_refused(
     make_kit: MakeKit, set_status: SetStatus, rows: Rows
 ) -> None:

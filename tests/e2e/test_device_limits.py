@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness import Device, ReceiverView, Rows, Topics
+    from harness import DeadLetters, Device, ReceiverView, Rows, Topics
     from harness.device_fixtures import MakeDevice
 
 pytestmark = pytest.mark.e2e
@@ -56,13 +56,15 @@ async def test_a_device_may_not_call_itself_otherwise(make_device: MakeDevice) -
     await allowed.publish_reading(temp=1)  # nor was the real one thrown out by it
 
 
-@pytest.mark.needs("POLICY", "HTTP_ACTION", "TRACE")
-async def test_a_device_may_not_report_for_another(make_device: MakeDevice, rows: Rows, receiver: ReceiverView) -> None:
-    """A reading under another device's name is refused with 403 and stored under neither name."""
+@pytest.mark.needs("POLICY", "HTTP_ACTION")
+async def test_a_device_may_not_report_for_another(
+    make_device: MakeDevice, rows: Rows, dead_letters: DeadLetters
+) -> None:
+    """A reading under another device's name is refused, a dead letter, and stored under neither name."""
     device, other = await make_device(), await make_device()
 
     forged = await device.publish_reading(temp=99, device_id=other.thing_name)
-    await receiver.expect_delivery(forged, status=403)
+    await dead_letters.expect(forged)
 
     for each in (device, other):
         await each.publish_reading(temp=1)
@@ -70,7 +72,17 @@ async def test_a_device_may_not_report_for_another(make_device: MakeDevice, rows
         assert row.temperature == Decimal(1)
 
 
-@pytest.mark.needs("AUTHENTICATION")
+@pytest.mark.needs("POLICY", "HTTP_ACTION", "TRACE")
+async def test_a_reading_for_another_is_refused_once(make_device: MakeDevice, receiver: ReceiverView) -> None:
+    """With 403, which no rule tries again."""
+    device, other = await make_device(), await make_device()
+
+    forged = await device.publish_reading(temp=99, device_id=other.thing_name)
+
+    assert [each.status for each in await receiver.deliveries(forged)] == [403]
+
+
+@pytest.mark.needs("CERTIFICATES")
 @pytest.mark.behaviour("certificate.unknown", source="DG:x509-client-certs")
 async def test_an_unknown_certificate_is_refused(make_device: MakeDevice) -> None:
     """A certificate that nobody registered does not get in; a registered one does."""
@@ -83,7 +95,7 @@ async def test_an_unknown_certificate_is_refused(make_device: MakeDevice) -> Non
     assert refusal.because is None or "NOT_REGISTERED" in refusal.because
 
 
-@pytest.mark.needs("AUTHENTICATION")
+@pytest.mark.needs("CERTIFICATES")
 @pytest.mark.behaviour("certificate.chain", source="DG:x509-client-certs")
 async def test_a_certificate_signed_by_a_device_is_refused(make_device: MakeDevice) -> None:
     """A device's key signs for the device and issues nothing: what it signed does not get in."""
@@ -96,7 +108,7 @@ async def test_a_certificate_signed_by_a_device_is_refused(make_device: MakeDevi
     assert refusal.because is None or "invalid CA certificate" in refusal.because
 
 
-@pytest.mark.needs("AUTHENTICATION")
+@pytest.mark.needs("CERTIFICATES")
 @pytest.mark.behaviour("certificate.status", source="DG:activate-or-deactivate-device-cert")
 @pytest.mark.parametrize("status", ["INACTIVE", "REVOKED"])
 async def test_a_certificate_out_of_use_is_refused(make_device: MakeDevice, status: str) -> None:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from harness.device_fixtures import MakeDevice
     from harness.telemetry_fixtures import MakeDestination, MakeReceiver, MakeRule
 
-pytestmark = [pytest.mark.e2e, pytest.mark.needs("HTTP_ACTION", "TRACE")]
+pytestmark = [pytest.mark.e2e, pytest.mark.needs("HTTP_ACTION")]
 
 
 @pytest.mark.behaviour("rule.http.retry", source="DG:https-rule-action")
+@pytest.mark.needs("TRACE")
 async def test_a_reading_survives_a_receiver_that_cannot_write(
     device: Device, rows: Rows, receiver: ReceiverView, faults: Faults
 ) -> None:
@@ -33,6 +34,7 @@ async def test_a_reading_survives_a_receiver_that_cannot_write(
     await rows.expect(device_id=device.thing_name)
 
 
+@pytest.mark.needs("TRACE")
 async def test_a_reading_survives_a_table_that_throttles(
     device: Device, rows: Rows, receiver: ReceiverView, faults: Faults
 ) -> None:
@@ -53,6 +55,7 @@ async def test_a_reading_survives_a_table_that_throttles(
 
 
 @pytest.mark.behaviour("rule.http.tries", source="DG:https-rule-action")
+@pytest.mark.needs("TRACE")
 async def test_a_reading_becomes_a_dead_letter_after_three_tries(
     device: Device, rows: Rows, receiver: ReceiverView, dead_letters: DeadLetters, faults: Faults, stories: Stories
 ) -> None:
@@ -74,6 +77,7 @@ async def test_a_reading_becomes_a_dead_letter_after_three_tries(
 
 
 @pytest.mark.behaviour("rule.error-action", source="DG:rule-error-handling")
+@pytest.mark.needs("TRACE")
 async def test_a_reading_becomes_a_dead_letter_while_the_receiver_is_down(
     make_device: MakeDevice,
     make_receiver: MakeReceiver,
@@ -101,6 +105,7 @@ async def test_a_reading_becomes_a_dead_letter_while_the_receiver_is_down(
 
 
 @pytest.mark.behaviour("rule.http.4xx", source="DG:https-rule-action")
+@pytest.mark.needs("TRACE")
 async def test_a_wrong_secret_is_refused_once(
     make_device: MakeDevice,
     make_rule: MakeRule,
@@ -123,7 +128,7 @@ async def test_a_wrong_secret_is_refused_once(
 
 
 @pytest.mark.behaviour("destination.confirmation", source="DG:http-action-destination")
-@pytest.mark.needs("DESTINATION_CONFIRMATION")
+@pytest.mark.needs("DESTINATION_CONFIRMATION", "TRACE")
 async def test_nothing_is_posted_before_the_destination_has_confirmed(
     make_device: MakeDevice,
     make_destination: MakeDestination,
@@ -135,7 +140,7 @@ async def test_nothing_is_posted_before_the_destination_has_confirmed(
 ) -> None:
     """A URL where nobody answers the confirmation gets no request; the confirmed one beside it does."""
     device = await make_device(may_publish=topics.own_telemetry)
-    deaf = f"{receiver.url}/deaf"
+    deaf = f"{receiver.url}/deaf/{device.thing_name}"  # whose it is, in an account that others use as well
     await make_destination(deaf, status="ERROR")
     await make_rule(topic=topics.own_telemetry, url=deaf)
 
@@ -149,7 +154,7 @@ async def test_nothing_is_posted_before_the_destination_has_confirmed(
 
 
 @pytest.mark.behaviour("destination.status", source="DG:http-action-destination")
-@pytest.mark.needs("DESTINATION_CONFIRMATION")
+@pytest.mark.needs("DESTINATION_CONFIRMATION", "TRACE")
 async def test_a_disabled_destination_gets_nothing(
     make_device: MakeDevice,
     make_receiver: MakeReceiver,
@@ -174,6 +179,7 @@ async def test_a_disabled_destination_gets_nothing(
     assert row.temperature == Decimal(2)
 
 
+@pytest.mark.needs("TRACE")
 async def test_a_rule_posts_only_what_its_condition_lets_through(
     make_device: MakeDevice,
     make_rule: MakeRule,
@@ -198,6 +204,7 @@ async def test_a_rule_posts_only_what_its_condition_lets_through(
     assert row.temperature == Decimal(31)
 
 
+@pytest.mark.needs("TRACE")
 async def test_two_rules_both_get_the_message(
     make_device: MakeDevice, make_rule: MakeRule, receiver: ReceiverView, topics: Topics
 ) -> None:
@@ -244,6 +251,7 @@ async def test_a_broadcast_arrives_while_a_receiver_is_gone(
     await dead_letters.expect(lost)
 
 
+@pytest.mark.needs("TRACE")
 async def test_the_failure_says_why_there_is_no_row(
     make_device: MakeDevice, make_rule: MakeRule, rows: Rows, topics: Topics
 ) -> None:

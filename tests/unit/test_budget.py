@@ -66,10 +66,10 @@ def test_many_threads_take_no_more_than_there_is() -> None:
 @pytest.mark.parametrize(
     ("things", "messages", "expected"),
     [
-        (200, 20_000, "at most 200 things (--max-things) and 20,000 messages (--max-messages): below 0.10 USD"),
-        (1, 1, "at most 1 things (--max-things) and 1 messages (--max-messages): below 0.01 USD"),
-        (0, 0, "at most 0 things (--max-things) and 0 messages (--max-messages): below 0.01 USD"),
-        (10_000, 50_000_000, "and 50,000,000 messages (--max-messages): below 100.00 USD"),
+        (200, 20_000, "at most 200 things (--max-things) and 20,000 messages (--max-messages): up to about 0.10 USD"),
+        (1, 1, "at most 1 things (--max-things) and 1 messages (--max-messages): up to about 0.01 USD"),
+        (0, 0, "at most 0 things (--max-things) and 0 messages (--max-messages): up to about 0.01 USD"),
+        (10_000, 50_000_000, "and 50,000,000 messages (--max-messages): up to about 100.00 USD"),
     ],
 )
 def test_the_line_gives_an_order_of_cost(things: int, messages: int, expected: str) -> None:

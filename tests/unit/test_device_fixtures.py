@@ -99,9 +99,9 @@ async def test_a_device_is_registered_and_connected(
     iot.attach_policy.assert_called_once_with(policyName="the-device-policy", target=device.certificate_arn)
     await factory.close()
     assert calls(iot)[-6:] == [
-        "detach_thing_principal",
         "detach_policy",
         "update_certificate",
+        "detach_thing_principal",
         "delete_certificate",
         "describe_thing",
         "delete_thing",
@@ -158,10 +158,10 @@ async def test_a_status_and_a_further_topic_are_there_before_the_device(
     iot.update_certificate.assert_called_once_with(certificateId=device.certificate_id, newStatus="REVOKED")
     assert ":topic/my/own" in iot.create_policy.call_args.kwargs["policyDocument"]
     assert calls(iot)[2:] == [
+        "attach_thing_principal",
         "create_policy",
         "attach_policy",
         "attach_policy",
-        "attach_thing_principal",
         "update_certificate",
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import harness
 from harness.report import evidence_file, validation_file
 from harness.report.promises import Outcome, Record
 from harness.report.provenance import is_aws
+from harness.targets.marks import find_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -271,6 +273,44 @@ def test_a_run_that_stops_at_the_first_failure_says_so(
     assert "stopping after 1 failures" in run.incomplete_because
 
 
+def test_a_run_that_is_killed_does_not_pass_for_the_one_before(suite: Suite, pytester: pytest.Pytester) -> None:
+    """Nobody could write anything at its end, so what is there was written at its start."""
+    suite("def test_it(target): pass")
+    assert [each.outcome for each in evidence_of(pytester).promises] == [Outcome.PROVEN]
+
+    suite("import os, signal\ndef test_it(target): os.kill(os.getpid(), signal.SIGKILL)")
+
+    run = evidence_of(pytester)
+    assert (run.complete, run.incomplete_because, run.promises) == (False, "it was killed, or is not over yet", ())
+
+
+def test_evidence_that_goes_to_a_stream_is_written_once(suite: Suite, pytester: pytest.Pytester) -> None:
+    """What reads it gets one document."""
+    os.mkfifo(pytester.path / "stream")
+    reader = subprocess.Popen(["cat", pytester.path / "stream"], stdout=subprocess.PIPE)
+
+    suite("def test_it(target): pass", evidence="stream")
+
+    told, _ = reader.communicate()
+    assert json.loads(told)["complete"] is True
+
+
+def test_a_skipped_subtest_is_not_proven(suite: Suite, pytester: pytest.Pytester) -> None:
+    """For pytest the test around it has passed."""
+    suite(
+        """
+        import pytest
+
+        def test_it(target, subtests):
+            with subtests.test("one"):
+                pytest.skip("there is none")
+        """
+    )
+
+    (record,) = evidence_of(pytester).promises
+    assert summed(record)[1:] == ("not proven", (0, 0, 1, 0), None, "there is none")
+
+
 def test_a_run_whose_target_cannot_be_used_says_so(suite: Suite, pytester: pytest.Pytester) -> None:
     """Exit code 4, and nothing proven."""
     suite("import pytest\ndef test_it(target): pytest.exit('Docker is missing: install it.', returncode=4)")
@@ -440,6 +480,7 @@ def test_evidence_that_cannot_be_written_in_the_end_is_a_failure(suite: Suite) -
         from pathlib import Path
 
         def test_it(target):
+            Path("made/run.json").unlink()
             Path("made").rmdir()
             Path("made").write_text("in its way")
         """
@@ -515,6 +556,7 @@ def test_what_passes_on_aws_is_noted(
         "test_it.py::test_many": ("It holds for numbers.", 2),
     }
     assert after["test_it.py::test_many"].passed_at == evidence_of(pytester).ended
+    assert all(each.on_aws for each in evidence_of(pytester).promises)
     result.stdout.fnmatch_lines("thingwright evidence: 1 passed on AWS, noted in *aws.json")
 
 
@@ -538,6 +580,7 @@ def test_what_passes_anywhere_else_is_not(
 
     suite(AWS_TESTS, conftest=AWS_CONFTEST)
 
+    assert not any(each.on_aws for each in evidence_of(pytester).promises)
     assert Outcome.PROVEN in {each.outcome for each in evidence_of(pytester).promises}
     assert not path.exists()
 
@@ -635,4 +678,5 @@ def test_the_plugin_registers_it(suite: Suite, pytester: pytest.Pytester) -> Non
         (Outcome.PROVEN, None, None),
         (Outcome.NOT_PROVEN, "FAULTS", "it has no admin API at …"),
     ]
-    assert json.loads((pytester.path / "made" / "run.json").read_text("utf-8"))["target"] == "embedded"
+    assert evidence_of(pytester).target == "embedded"
+    assert find_mark(evidence_of(pytester).run_id or "") is not None

@@ -56,6 +56,11 @@ def test_the_page_names_all_that_a_program_is_told() -> None:
     assert told == set(re.findall(r'config\.\w+\(\s*"(\w+)"', program))
 
 
+def test_the_page_names_every_capability() -> None:
+    """And no other: a marker with a name that is none is an error."""
+    assert table("[what is proven where](promises.md).") == {each.value for each in harness.Capability}
+
+
 def test_the_sample_imports_public_names_alone() -> None:
     """What it needs of Thingwright is what `harness` exports."""
     imported = [

@@ -454,6 +454,7 @@ IN_ENVIRONMENT = {
     "HARNESS_CA_FILE": "env.pem",
     "HARNESS_RECEIVER_URL": "https://env",
     "HARNESS_IOT_SECRET": "env-secret",
+    "HARNESS_RECEIVER_TABLE": "env-table",
     "HARNESS_ACCESS_KEY_ID": "env-id",
     "HARNESS_SECRET_ACCESS_KEY": "env-key",
     "HARNESS_STACK_OUTPUTS": "env-outputs.json",
@@ -472,12 +473,12 @@ IN_ENVIRONMENT = {
         (
             [
                 *("--target=endpoint", "--endpoint-url=http://cli:2", "--iot-endpoint=cli", "--mqtts-port=3"),
-                *("--wss-port=4", "--ca-file=cli.pem", "--receiver-url=https://cli"),
+                *("--wss-port=4", "--ca-file=cli.pem", "--receiver-url=https://cli", "--receiver-table=cli"),
             ],
             {},
             (
                 "endpoint_url='http://cli:2', iot_endpoint='cli', mqtts_port=3, wss_port=4, "
-                "ca_file=here / 'cli.pem', receiver_url='https://cli'"
+                "ca_file=here / 'cli.pem', receiver_url='https://cli', receiver_table='cli'"
             ),
         ),
         (
@@ -485,14 +486,17 @@ IN_ENVIRONMENT = {
             IN_ENVIRONMENT,
             (
                 "endpoint_url='http://cli:2', iot_endpoint='env', ca_file=here / 'env.pem', "
-                "receiver_url='https://env', receiver_secret='env-secret', access_key_id='env-id', "
-                "secret_access_key='env-key'"
+                "receiver_url='https://env', receiver_secret='env-secret', receiver_table='env-table', "
+                "access_key_id='env-id', secret_access_key='env-key'"
             ),
         ),
         (
             ["--target=localstack"],
             IN_ENVIRONMENT,
-            "localstack_token='env-token', receiver_url='https://env', receiver_secret='env-secret'",
+            (
+                "localstack_token='env-token', receiver_url='https://env', receiver_secret='env-secret', "
+                "receiver_table='env-table'"
+            ),
         ),
         (
             ["--target=aws", "--aws-account=3", "--aws-account=4", "--pulumi-stack=cli"],
@@ -655,6 +659,31 @@ def test_a_stack_that_cannot_be_deployed_fails_tests_with_its_message(
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines("E *ProvisioningError: aws:iam/role:Role guest (CreateRole): no such thing")
     result.stdout.no_fnmatch_line("*def start(self):*")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_target_that_does_not_start_is_not_tried_again(
+    suite: Suite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Every test fails with the same message, and the stack was deployed once, which may take minutes."""
+    monkeypatch.setenv("TROUBLE", "provisioning")
+
+    result = suite(
+        """
+        import pytest
+
+        @pytest.mark.needs("POLICY")
+        @pytest.mark.parametrize("number", range(3))
+        def test_it(target, number): pass
+        """,
+        "--target=embedded",
+        f"-n{workers}",
+        conftest=FAKE_PROBED_TARGET,
+    )
+
+    result.assert_outcomes(errors=3)
+    assert len(re.findall("^E .*Error: aws:iam.*no such thing", result.stdout.str(), re.MULTILINE)) == 3
+    assert log_of(pytester).count("start") == 1
 
 
 def test_tests_after_the_targets_end_say_so(suite: Suite) -> None:

@@ -201,9 +201,9 @@ def test_the_night_holds_no_key_of_aws() -> None:
 
 
 def test_the_night_sweeps_before_and_after() -> None:
-    """What an earlier night left goes first; what this one leaves goes too, whatever became of the tests."""
+    """What an earlier night left goes first; what this one's run leaves goes too, whatever became of the tests."""
     lines = nightly_run("aws")
-    sweeps = [number for number, line in enumerate(lines) if "sweep --delete --aws-account" in line]
+    sweeps = [number for number, line in enumerate(lines) if "sweep --delete" in line]
     tests = position(lines, "tox -e e2e-aws")
     after = load("nightly.yml")["jobs"]["aws"]["steps"][sweeps[-1]]
 
@@ -212,6 +212,70 @@ def test_the_night_sweeps_before_and_after() -> None:
     assert after["if"] == "always()"
     assert "--stack-outputs" in lines[tests]
     assert "--aws-account" in lines[tests]
+
+
+def test_what_resists_the_sweep_keeps_nobody_from_testing() -> None:
+    """With a role there are tests, whatever became of the sweep before them."""
+    steps_of_aws = load("nightly.yml")["jobs"]["aws"]["steps"]
+    tests = next(step for step in steps_of_aws if step.get("name") == "Test")
+    (role,) = [step for step in steps_of_aws if "configure-aws" in step.get("uses", "")]
+
+    assert tests["if"] == f"${{{{ !cancelled() && steps.{role['id']}.outcome == 'success' }}}}"
+
+
+@pytest.mark.parametrize(
+    ("left", "told"), [('{"run_id": "tw1-2"}', ["--run", "tw1-2"]), ('{"run_id": null}', []), ("", [])]
+)
+def test_the_sweep_after_takes_what_a_run_that_was_cut_off_has_left(left: str, told: list[str], tmp_path: Path) -> None:
+    """The step's script, run above a `tox` that notes its arguments: nothing of tonight has expired by then."""
+    sweep = next(step for step in load("nightly.yml")["jobs"]["aws"]["steps"] if step.get("name") == "Sweep after")
+    tox = tmp_path / "tox"
+    tox.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > "{tmp_path}/asked"\n')
+    tox.chmod(0o700)
+    (tmp_path / "evidence").mkdir()
+    if left:
+        (tmp_path / "evidence/aws.json").write_text(left)
+    variables = {
+        "HARNESS_AWS_ACCOUNT": "1",
+        "IDENTITY_POOL": "p",
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+    }
+
+    subprocess.run(["bash", "-e", "-c", sweep["run"]], env=variables, cwd=tmp_path, check=True)
+
+    asked = (tmp_path / "asked").read_text("utf-8").splitlines()
+    assert asked == [
+        "-e",
+        "thingwright",
+        "--",
+        "sweep",
+        "--delete",
+        *told,
+        "--aws-account",
+        "1",
+        "--identity-pool-id",
+        "p",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "written"), [('{"identityPoolId": "p"}', "identity_pool=p\n"), ("{}", ""), ("no JSON", "")]
+)
+def test_outputs_without_an_identity_pool_end_the_night(outputs: str, written: str, tmp_path: Path) -> None:
+    """The step's script, run: what is not there is no empty option of a later step."""
+    step = next(step for step in load("nightly.yml")["jobs"]["aws"]["steps"] if step.get("id") == "stack")
+    variables = {"STACK_OUTPUTS": outputs, "RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(tmp_path / "told")}
+
+    ran = subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        env=variables | {"PATH": os.environ["PATH"]},
+        check=False,
+        capture_output=True,
+    )
+
+    assert (ran.returncode == 0) is bool(written)
+    told = tmp_path / "told"
+    assert (told.read_text("utf-8") if told.exists() else "") == written
 
 
 def test_the_night_s_credentials_outlive_its_work() -> None:
@@ -365,3 +429,41 @@ def test_repeat_refuses_what_it_cannot_do(arguments: list[str], capsys: pytest.C
 
     assert ended.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+@pytest.fixture
+def made_up_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `.ci/evidence.py` knows, with runs in the place of its own, and a `thingwright` that copies evidence."""
+    script = runpy.run_path(str(ROOT / ".ci/evidence.py"))
+    known: dict[str, Any] = script["main"].__globals__
+    leave = "import os; open(os.environ['HARNESS_EVIDENCE'], 'w').write(os.environ['HARNESS_EVIDENCE_LABEL'] + ';')"
+    known["RUNS"] = {name: (name, (sys.executable, "-c", leave)) for name in ("embedded", "ministack")}
+    thingwright = tmp_path / "thingwright"
+    thingwright.write_text('#!/bin/sh\nshift\nfor last; do :; done\ncat "$1" "$2" > aside && mv aside "$last"\n')
+    thingwright.chmod(0o700)
+    ministack = tmp_path / "python"
+    ministack.write_text("#!/bin/sh\necho 1.2.3\n")
+    ministack.chmod(0o700)
+    monkeypatch.setenv("MINISTACK_PYTHON", str(ministack))
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs/evidence").mkdir(parents=True)
+    return known
+
+
+def test_the_page_is_made_of_all_runs_each_named_with_its_version(made_up_runs: dict[str, Any]) -> None:
+    """Somebody else's emulator is nothing without its version."""
+    assert made_up_runs["main"]() == 0
+    assert Path("docs/promises.md").read_text("utf-8") == "embedded;ministack 1.2.3;"
+
+
+def test_a_run_that_could_not_begin_makes_no_page_of_what_was_proven_before(made_up_runs: dict[str, Any]) -> None:
+    """Its evidence of another day is gone, so it cannot pass for today's."""
+    assert made_up_runs["main"]() == 0
+    page = Path("docs/promises.md")
+    page.write_text("the old page", "utf-8")
+    made_up_runs["RUNS"]["ministack"] = ("ministack", (sys.executable, "-c", "raise SystemExit('no ministack')"))
+
+    assert made_up_runs["main"]() == 1
+    assert page.read_text("utf-8") == "the old page"
+    assert not Path("docs/evidence/ministack.json").exists()

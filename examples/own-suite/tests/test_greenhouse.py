@@ -37,9 +37,10 @@ async def test_a_display_makes_no_notice(
 async def test_hot_readings_alone_become_rows(device: Device, rows: Rows) -> None:
     """At 30 degrees nothing is stored, above it a row: the rule's WHERE matches what it should, and nothing else."""
     mild = await device.publish_reading(temp=30)
-    await device.publish_reading(temp=30.5)
+    await rows.expect_none(device_id=device.thing_name, after=mild)
 
+    hot = await device.publish_reading(temp=30.5)
     row = await rows.expect(device_id=device.thing_name)
 
     assert row.temperature == Decimal("30.5")
-    assert mild.topic == "greenhouse/readings"
+    assert hot.topic == mild.topic == "greenhouse/readings"

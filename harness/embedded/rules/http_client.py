@@ -32,7 +32,7 @@ from harness.mqtt.events import shown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aiohappyeyeballs import AddrInfoType
+    from aiohttp import AddrInfoType
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 

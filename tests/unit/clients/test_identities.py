@@ -61,9 +61,9 @@ def test_removal_keeps_the_order_aws_wants(identities: Identities, registry: Fak
 
     assert registry.is_empty
     assert registry.calls == [
-        "detach_thing_principal",
         "detach_policy",
         "update_certificate",
+        "detach_thing_principal",
         "delete_certificate",
         "delete_thing",
     ]
@@ -138,13 +138,13 @@ def test_what_is_gone_already_does_no_harm(identities: Identities, registry: Fak
 def test_a_target_that_is_gone_is_asked_once_per_device(identities: Identities, registry: FakeRegistry) -> None:
     """Nobody is there for the other steps either, and all of them are named."""
     identities.make(1)
-    registry.errors["detach_thing_principal"] = EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
+    registry.errors["detach_policy"] = EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
     registry.calls.clear()
 
     with pytest.raises(TeardownError) as failure:
         identities.remove()
 
-    assert registry.calls == ["detach_thing_principal"]
+    assert registry.calls == ["detach_policy"]
     assert [each.partition(" ")[0] for each in failure.value.left_behind] == ["certificate", "thing"]
 
 
@@ -223,10 +223,13 @@ def test_an_impostor_is_the_device_in_all_but_its_certificate(identities: Identi
 def test_a_device_made_with_a_topic_of_its_own_gets_it_before_it_is_let_in(
     identities: Identities, registry: FakeRegistry
 ) -> None:
-    """Changes take hold in the order they are made: whoever is let in by the last has all the others."""
+    """Changes take hold in the order they are made: whoever is let in by the last has all the others.
+
+    The first is the thing, by which a certificate without a policy, which lets nobody in, tells whose it is.
+    """
     (identity,) = identities.make(1, may_publish="my/topic")
 
-    assert registry.calls[-4:] == ["create_policy", "attach_policy", "attach_policy", "attach_thing_principal"]
+    assert registry.calls[-4:] == ["attach_thing_principal", "create_policy", "attach_policy", "attach_policy"]
     assert {name for name, _ in registry.attached} == {"may-publish-2", "devices", "device-1"}
     assert {arn for _, arn in registry.attached} == {identity.certificate_arn}
     identities.remove()

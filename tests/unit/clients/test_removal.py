@@ -47,15 +47,18 @@ def certificate(registry: FakeRegistry) -> str:
 def test_a_certificate_goes_in_the_order_aws_wants(
     remover: Remover, registry: FakeRegistry, certificate: str, clock: ManualClock
 ) -> None:
-    """Detach from everything, on however many pages, deactivate, delete; what it was attached to stays."""
+    """Detach from everything, on however many pages, deactivate, delete; what it was attached to stays.
+
+    Its things tell whose it is: it is known by them until the end.
+    """
     assert remover.certificate(certificate)
 
     assert registry.calls == [
-        "detach_thing_principal",
-        "detach_thing_principal",
         "detach_policy",
         "detach_policy",
         "update_certificate",
+        "detach_thing_principal",
+        "detach_thing_principal",
         "delete_certificate",
     ]
     assert (registry.certificates, registry.attached, clock.pauses) == ({}, set(), [])

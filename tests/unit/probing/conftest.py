@@ -109,6 +109,28 @@ def without_statuses(environment: Environment, monkeypatch: pytest.MonkeyPatch) 
     return environment
 
 
+class Unheard:
+    """An ``iot-data`` client of an emulator that takes what is published and tells nobody."""
+
+    def publish(self, **_: object) -> None:
+        """Do nothing with it."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+@pytest.fixture
+def deaf_to_the_operator(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """Where the AWS API publishes into the void."""
+    make = type(environment).client
+
+    def client(self: Environment, service: str, **more: Any) -> Any:
+        return Unheard() if service == "iot-data" else make(self, service, **more)
+
+    monkeypatch.setattr(type(environment), "client", client)
+    return environment
+
+
 @pytest.fixture
 def silent(environment: Environment) -> Iterator[Environment]:
     """Where the broker's ports take connections and never say a word."""

@@ -63,6 +63,42 @@ def test_the_last_attempt_counts() -> None:
     assert (case.outcome, case.reruns, case.seconds, case.because) == ("passed", 1, 1.5, None)
 
 
+@pytest.mark.parametrize("first", ["skipped", "failed"])
+def test_a_subtest_that_did_not_pass_is_not_outdone_by_the_test_around_it(first: str) -> None:
+    """Both are told of as the same phase, the subtest first."""
+    case = CaseTally()
+
+    case.note("setup", "passed", seconds=0)
+    case.note("call", first, seconds=0)
+    case.note("call", "passed", seconds=0)
+    case.note("teardown", "passed", seconds=0)
+
+    assert case.outcome == first
+
+
+def test_an_attempt_with_a_failed_subtest_may_be_tried_again() -> None:
+    """pytest-rerunfailures has the last word on an attempt."""
+    case = CaseTally()
+
+    case.note("setup", "passed", seconds=0)
+    case.note("call", "failed", seconds=0)
+    case.note("call", "rerun", seconds=0)
+    case.note("teardown", "passed", seconds=0)
+    run(case, "passed", "passed", "passed")
+
+    assert (case.outcome, case.because) == ("passed", None)
+
+
+def test_a_failure_is_not_outdone_by_running_the_test_twice() -> None:
+    """As ``--keep-duplicates`` does; only what was tried again for its failure has another chance."""
+    case = CaseTally()
+
+    run(case, "passed", "failed", "passed")
+    run(case, "passed", "passed", "passed")
+
+    assert (case.outcome, case.because) == ("failed", "the test failed")
+
+
 def test_an_attempt_that_was_cut_short_borrows_nothing_from_the_one_before() -> None:
     """The first was cleaned up, and the second was not."""
     case = CaseTally()

@@ -90,10 +90,25 @@ def test_a_cell_of_an_older_run_has_its_date(make_run: MakeRun, make_record: Mak
 
 
 def test_what_was_proven_on_aws_is_counted(make_run: MakeRun, make_record: MakeRecord) -> None:
-    """The sentence about AWS follows from the cells, in files without validations too."""
-    runs = {"a": make_run(make_record("a.py::x"), make_record("a.py::y", failed=1), label="aws eu", target="aws")}
+    """The sentence about AWS follows from the cells, each promise once, in files without validations too."""
+    proven, failed = make_record("a.py::x", on_aws=True), make_record("a.py::y", failed=1, on_aws=True)
+    runs = {name: make_run(proven, failed, label=name, target="aws") for name in ("aws eu", "aws us")}
 
-    assert "Proven on AWS itself: 1 of 2;" in to_markdown(make_table(runs))
+    page = to_markdown(make_table(runs))
+
+    assert "Proven on AWS itself: 1 of 2;" in page
+    assert "stand-in for it" not in page
+
+
+def test_what_the_target_aws_proved_on_a_stand_in_is_not_proven_on_aws(
+    make_run: MakeRun, make_record: MakeRecord
+) -> None:
+    """It may be pointed at one by AWS_ENDPOINT_URL, and then the cell says so."""
+    page = to_markdown(make_table({"a": make_run(make_record("a.py::x"), label="aws", target="aws")}))
+
+    assert "**Proven on AWS itself: nothing**, 0 of 1." in page
+    assert "| a.py::x holds. | proven <sup>1</sup> |" in page
+    assert "\n1. aws: this was not AWS itself, but a stand-in for it\n" in page
 
 
 def test_the_json_has_every_cell(table: Table) -> None:
@@ -114,6 +129,7 @@ def test_the_json_has_every_cell(table: Table) -> None:
         "seconds": 0.5,
         "reruns": 0,
         "at": "2026-11-20T20:01:02Z",
+        "on_aws": False,
     }
     assert cells["a.py::x"]["aws"]["at"] is None
 

@@ -105,7 +105,7 @@ def test_the_users_own_settings_are_taken_only_with_an_account(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", environment.credentials.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", environment.credentials.secret_access_key)
     monkeypatch.setenv("AWS_REGION", environment.region)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", environment.region)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
 
     refused = sweep("--delete", at=())
 

@@ -224,6 +224,7 @@ def test_it_may_play_another_target(ready_file: Path) -> None:
         ("mqtts_port", 8883),
         ("wss_port", 443),
         ("receiver_url", "https://localhost"),
+        ("receiver_table", "readings"),
     ],
 )
 def test_a_ready_file_leaves_nothing_to_be_said(ready_file: Path, name: str, value: Any) -> None:
@@ -258,6 +259,12 @@ def test_a_ready_file_leaves_nothing_to_be_said(ready_file: Path, name: str, val
         ({"wss_port": 65_536}, "--wss-port=65536 is not accepted: a port"),
         ({"receiver_url": "http://localhost", "receiver_secret": "s"}, "--receiver-url=.*https://HOST"),
         ({"receiver_url": "https://localhost"}, "HARNESS_IOT_SECRET=.*the secret that the receiver"),
+        ({"receiver_url": "https://localhost", "receiver_secret": "hidden"}, "--receiver-table=.*the TABLE_NAME of"),
+        ({"receiver_table": "readings"}, "--receiver-table='readings' .*goes with --receiver-url"),
+        (
+            {"receiver_url": "https://localhost", "receiver_secret": "hidden", "receiver_table": "a b"},
+            "--receiver-table='a b' .*a DynamoDB table's name",
+        ),
         ({"access_key_id": "AKIA"}, "HARNESS_SECRET_ACCESS_KEY="),
         ({"secret_access_key": "hidden"}, "HARNESS_ACCESS_KEY_ID="),
     ],
@@ -374,6 +381,7 @@ def test_what_is_said_stands_above_what_is_answered(
         secret_access_key="given",
         receiver_url="https://localhost:9",
         receiver_secret="rule-secret",
+        receiver_table="readings",
         stack=tmp_path,
     )
 
@@ -395,6 +403,7 @@ def test_what_is_said_stands_above_what_is_answered(
         "caFile": str(ca_file),
         "receiverUrl": "https://localhost:9",
         "iotSecret": "rule-secret",
+        "tableName": "readings",
     }
     assert "given" not in repr(target)
     assert "rule-secret" not in repr(environment)
@@ -506,7 +515,7 @@ def test_why_the_stack_has_no_rule_is_known(
     emulator: FakeEmulator, deployments: list[FakeDeployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody named a receiver, or the emulator has no such thing; with a rule nothing is missing."""
-    receiver = {"receiver_url": "https://localhost", "receiver_secret": "s"}
+    receiver = {"receiver_url": "https://localhost", "receiver_secret": "s", "receiver_table": "readings"}
     both = {Capability.HTTP_ACTION, Capability.DESTINATION_CONFIRMATION}
 
     without = make_target(emulator)
@@ -545,6 +554,21 @@ def test_a_stack_that_fails_half_way_is_taken_away(
     assert getattr(failed.value, "__notes__", []) == ([str(left)] if left else [])
     target.stop()
     assert deployments[0].removals == 1
+
+
+def test_a_receivers_table_that_is_there_already_is_explained(
+    emulator: FakeEmulator, deployments: list[FakeDeployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run has it, or one that was killed left it; without a table of one's own it is the program's trouble."""
+    taken = ProvisioningError("a table", reason="ResourceInUseException: Table already exists: readings")
+    monkeypatch.setattr(FakeDeployment, "trouble", taken)
+    receiver = {"receiver_url": "https://localhost", "receiver_secret": "s", "receiver_table": "readings"}
+
+    with pytest.raises(TargetUnavailable, match="The table readings is there already: .* delete the table"):
+        make_target(emulator, **receiver).start()
+    with pytest.raises(ProvisioningError, match="Table already exists"):
+        make_target(emulator).start()
+    assert [each.removals for each in deployments] == [1, 1]
 
 
 def test_outputs_that_are_not_a_stacks_are_refused(

@@ -346,8 +346,8 @@ def test_start_hands_the_emulator_what_it_found(
 ) -> None:
     """Broker and CA are where LocalStack says; stack and receiver are the user's; the environment is the run's."""
     (tmp_path / "Pulumi.yaml").write_text("name: made-up\n")
-    told = replace(options, stack=tmp_path, receiver_url="https://host.docker.internal:4", receiver_secret="shh")
-    target = LocalStackTarget(told, names=NAMES)
+    receiver = {"receiver_url": "https://host.docker.internal:4", "receiver_secret": "shh", "receiver_table": "rows"}
+    target = LocalStackTarget(replace(options, stack=tmp_path, **receiver), names=NAMES)  # type: ignore[arg-type] # of text
 
     environment = target.start()
 
@@ -357,7 +357,8 @@ def test_start_hands_the_emulator_what_it_found(
     assert environment.iot_endpoint == "000000000000.iot.us-east-1.localhost"
     assert (environment.mqtts_port, environment.wss_port) == (4510, 4510)
     assert not environment.is_shared
-    assert (found.stack, found.receiver_url, found.receiver_secret) == (tmp_path, told.receiver_url, "shh")
+    assert found.stack == tmp_path
+    assert {name: getattr(found, name) for name in receiver} == receiver
     assert found.ca_file
     assert found.ca_file.read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
     assert target.is_probed
