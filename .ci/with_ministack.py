@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -166,6 +167,8 @@ def main(command: Sequence[str]) -> int:
         sys.exit(
             "MINISTACK_PYTHON has to be the interpreter of an environment with ministack: see .ci/with_ministack.py."
         )
+    if shutil.which(python) is None:
+        sys.exit(f"MINISTACK_PYTHON is {python}, and that is no program: see .ci/with_ministack.py.")
     if not command:
         sys.exit("usage: python .ci/with_ministack.py COMMAND [ARGUMENT]…")
     with tempfile.TemporaryDirectory() as folder, https_port_taken():

@@ -154,7 +154,11 @@ class Run:
         self.environment = None
         if self._is_to_be_stopped:
             self._is_to_be_stopped = False
-            self.target.stop()
+            try:
+                self.target.stop()
+            except KeyboardInterrupt:
+                self._is_to_be_stopped = True  # pytest ends its session in two steps, and the second tries again
+                raise
 
     def require(self, node: pytest.Item, capability: str) -> None:
         """Skip a test as not proven where the target lacks a capability.

@@ -63,6 +63,6 @@ def how_refused(error_name: str) -> How | None:
         return "disconnect"
     if error_name in _HANG_UP:
         return "hang-up"
-    if error_name.startswith("AWS_IO_TLS_"):
+    if error_name.startswith("AWS_IO_TLS_") and not error_name.endswith("_TIMEOUT"):
         return "tls"
     return None

@@ -363,7 +363,11 @@ class _Emulator:
                 self._client = None
         if self._deployment is not None:
             deployment, self._deployment = self._deployment, None
-            deployment.remove()
+            try:
+                deployment.remove()
+            except KeyboardInterrupt:
+                self._deployment = deployment  # whoever stops again removes what is left
+                raise
 
     def _find(self) -> _Found:
         given = Address.parse(self.options.iot_endpoint) if self.options.iot_endpoint else None
@@ -435,8 +439,8 @@ class _Emulator:
             if options.receiver_table is None or "ResourceInUse" not in error.reason:
                 raise
             raise TargetUnavailable(
-                f"The table {options.receiver_table} is there already: one run at a time has a receiver, so wait for the "
-                "other one, or delete the table if a run that was killed has left it."
+                f"The table {options.receiver_table} is there already: a receiver serves one run at a time, so wait "
+                "for the other one, or delete the table if a run that was killed has left it."
             ) from None
         self._note_lacking(told, deployment.lacking)
         host = f"[{found.host}]" if ":" in found.host else found.host

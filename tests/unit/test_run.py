@@ -81,6 +81,29 @@ def test_a_worker_has_the_runs_id_and_a_name_of_its_own() -> None:
         run.start()
 
 
+def test_a_stop_that_is_interrupted_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl+C while the stack is removed does not leave it there; one that has ended is not tried again."""
+    run = Run(RunSettings(target="embedded", clients=1))
+    outcomes = iter([KeyboardInterrupt(), None])
+    stops = []
+
+    def stop() -> None:
+        stops.append(outcome := next(outcomes))
+        if outcome is not None:
+            raise outcome
+
+    monkeypatch.setattr(run.target, "start", lambda: None)
+    monkeypatch.setattr(run.target, "stop", stop)
+    run.start()
+
+    with pytest.raises(KeyboardInterrupt):
+        run.stop()
+    run.pytest_unconfigure()
+    run.pytest_unconfigure()
+
+    assert len(stops) == 2
+
+
 def test_a_fixture_declares_capabilities_that_exist() -> None:
     """Whoever misspells one hears of it when the module is imported."""
 

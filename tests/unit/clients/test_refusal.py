@@ -16,6 +16,7 @@ from harness.clients.refusal import how_refused
         ("AWS_ERROR_MQTT_UNEXPECTED_HANGUP", "hang-up"),
         ("AWS_IO_SOCKET_CLOSED", "hang-up"),
         ("AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE", "tls"),
+        ("AWS_IO_TLS_NEGOTIATION_TIMEOUT", None),
         ("AWS_IO_SOCKET_CONNECTION_REFUSED", None),
         ("AWS_IO_DNS_QUERY_FAILED", None),
     ],

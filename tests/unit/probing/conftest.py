@@ -50,6 +50,14 @@ def open_environment() -> Iterator[Environment]:
 
 
 @pytest.fixture
+def quiet_environment() -> Iterator[Environment]:
+    """Where a stand-in is whose stack lets guests listen and never speak: the sample suite's."""
+    target = EmbeddedTarget(stack=Path(__file__).parents[3] / "examples" / "own-suite" / "infra")
+    yield target.start()
+    target.stop()
+
+
+@pytest.fixture
 def without_signatures(environment: Environment, tmp_path: Path) -> Iterator[Environment]:
     """Where whoever signs is passed on to the stand-in, and whoever does not is let in at once."""
 

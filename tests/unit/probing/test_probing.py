@@ -38,6 +38,11 @@ def test_everything_is_found_where_everything_is(environment: Environment) -> No
     assert probe(environment, patience=PATIENCE) == {}
 
 
+def test_guests_who_may_only_listen_are_guests(quiet_environment: Environment) -> None:
+    """What the stack's own policies do not allow is nothing that the target lacks."""
+    assert probe(quiet_environment, patience=PATIENCE) == {}
+
+
 def test_probes_leave_nothing_behind(environment: Environment) -> None:
     """Things, certificates, policies and, where others use the account, guests are as they were before."""
     before = everything_of(environment)

@@ -556,6 +556,23 @@ def test_a_stack_that_fails_half_way_is_taken_away(
     assert deployments[0].removals == 1
 
 
+def test_a_removal_that_is_interrupted_is_taken_up_again(
+    emulator: FakeEmulator, deployments: list[FakeDeployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl+C loses no sight of the stack: the next stop removes it, and the one after that has nothing to do."""
+    target = make_target(emulator)
+    target.start()
+    monkeypatch.setattr(FakeDeployment, "left", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        target.stop()
+    monkeypatch.setattr(FakeDeployment, "left", None)
+
+    target.stop()
+    target.stop()
+
+    assert deployments[0].removals == 2
+
+
 def test_a_receivers_table_that_is_there_already_is_explained(
     emulator: FakeEmulator, deployments: list[FakeDeployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -564,7 +581,7 @@ def test_a_receivers_table_that_is_there_already_is_explained(
     monkeypatch.setattr(FakeDeployment, "trouble", taken)
     receiver = {"receiver_url": "https://localhost", "receiver_secret": "s", "receiver_table": "readings"}
 
-    with pytest.raises(TargetUnavailable, match="The table readings is there already: .* delete the table"):
+    with pytest.raises(TargetUnavailable, match=r"The table readings is there already: .* delete the table"):
         make_target(emulator, **receiver).start()
     with pytest.raises(ProvisioningError, match="Table already exists"):
         make_target(emulator).start()
