@@ -74,7 +74,7 @@ def make_guests(cognito: FakeCognito, *, is_shared: bool, made: list[bool] | Non
             made.append(unsigned)
         return cognito
 
-    environment = Mock(names=Names("run"), is_shared=is_shared, is_delayed=False, client=client)
+    environment = Mock(names=Names("run"), is_shared=is_shared, owns_stack=False, is_delayed=False, client=client)
     return Guests(environment, stack=STACK, patience=0.0, trace=None)
 
 

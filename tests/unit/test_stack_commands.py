@@ -123,7 +123,8 @@ def pulumi(shell: pytest.MonkeyPatch, tmp_path: Path) -> Pulumi:
     folder = tmp_path / "bin"
     folder.mkdir()
     command = folder / "pulumi"
-    command.write_text(f"#!{sys.executable}\n{FAKE_PULUMI.read_text('utf-8')}", "utf-8")
+    # Through sh, since an interpreter whose path has a space cannot stand after `#!`.
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE_PULUMI}" "$@"\n', "utf-8")
     command.chmod(0o755)
     shell.setenv("FAKE_PULUMI", str(folder))
     shell.setenv("PATH", str(folder), prepend=os.pathsep)

@@ -290,7 +290,8 @@ def test_outputs_come_from_the_pulumi_cli(
 ) -> None:
     """A stack's name is enough: the CLI tells the rest; what it cannot tell is a sentence."""
     command = tmp_path / "pulumi"
-    command.write_text(f"#!{sys.executable}\n{FAKE_PULUMI.read_text('utf-8')}", "utf-8")
+    # Through sh, since an interpreter whose path has a space cannot stand after `#!`.
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE_PULUMI}" "$@"\n', "utf-8")
     command.chmod(0o755)
     stacks = {"dev": {"config": {}, "outputs": cloud.outputs}, "new": {"config": {}, "outputs": {}}}
     (tmp_path / "state.json").write_text(json.dumps({"stacks": stacks}), "utf-8")

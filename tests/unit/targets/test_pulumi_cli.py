@@ -29,7 +29,10 @@ def pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Cal
         folder.mkdir()
         (folder / "state.json").write_text(json.dumps({"stacks": {}, "outputs": {}} | state), "utf-8")
         command = folder / "pulumi"
-        command.write_text(f"#!{sys.executable}\n{script or FAKE.read_text('utf-8')}", "utf-8")
+        program = folder / "program.py"
+        program.write_text(script or FAKE.read_text("utf-8"), "utf-8")
+        # Through sh, since an interpreter whose path has a space cannot stand after `#!`.
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n', "utf-8")
         command.chmod(0o755)
         monkeypatch.setenv("FAKE_PULUMI", str(folder))
         monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
