@@ -35,8 +35,11 @@ if TYPE_CHECKING:
     from harness.targets.base import Environment, Target
     from harness.targets.outputs import StackOutputs
 
+_QUEUE_PATIENCE: Final = 3
+"""How much longer the queue is waited for: all tests share it, and who goes through it holds back others' letters."""
+
 _SECONDS_PER_LETTER: Final = 0.1
-"""More patience for each letter: a look at the queue that all tests share takes its time where letters are many."""
+"""More of it for each letter: to go through the queue takes its time where letters are many."""
 
 
 class MakeRule(Protocol):
@@ -120,6 +123,7 @@ class Telemetry:
 
         self.stack = stack
         self.patience = patience
+        self.queue_patience = _QUEUE_PATIENCE * patience
         self._environment = environment
         self.rules: Rules = Rules(
             make_iot=lambda: environment.client("iot"),
@@ -223,7 +227,7 @@ async def dead_letters(telemetry: Telemetry) -> DeadLetters:
         sqs=await asyncio.to_thread(lambda: telemetry.sqs),
         queue_url=telemetry.stack.need("dead_letter_queue_url"),
         stories=telemetry.stories,
-        patience=telemetry.patience,
+        patience=telemetry.queue_patience,
     )
 
 
@@ -262,7 +266,7 @@ def redrive(telemetry: Telemetry) -> Redrive:
 
         names = ", ".join(rule.name for rule in rules)
         wanted = f"{letters} dead letters of {names} were to be dealt with"
-        within = telemetry.patience + letters * _SECONDS_PER_LETTER
+        within = telemetry.queue_patience + letters * _SECONDS_PER_LETTER
         try:
             await polled(look, within=within)
         except TimeoutError:

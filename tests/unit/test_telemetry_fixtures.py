@@ -401,7 +401,7 @@ async def test_letters_are_redriven_until_all_are_dealt_with(
     assert [name for name in ("mine", "telemetry") if first["is_wanted"](name)] == ["mine"]
 
 
-@pytest.mark.parametrize(("there", "told"), [(0, "within 0.2 s, and it is: redriven 0"), (2, "it is: redriven 2")])
+@pytest.mark.parametrize(("there", "told"), [(0, "within 0.4 s, and it is: redriven 0"), (2, "it is: redriven 2")])
 async def test_another_number_of_letters_is_told(
     there: int, told: str, redriver: type[FakeRedriver], redrive: Redrive
 ) -> None:
