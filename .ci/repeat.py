@@ -2,8 +2,8 @@
 
 Usage: ``python .ci/repeat.py [--runs 50] [--workers 4] [--seed N] [-- ARGUMENT OF PYTEST…]``, in an environment with
 pytest-randomly and pytest-xdist. Every run has a seed of its own, all of them drawn from one: ``--seed`` with what the
-first line shows gives the same orders again, and below a failed run stands the command that repeats it alone. Ends with
-exit code 1 when one run failed, and with the whole output of each run that did.
+first line shows gives the same orders again, and below a failed run stand the command that repeats it alone and its
+whole output. Ends with exit code 1 when one run failed.
 """
 
 from __future__ import annotations
@@ -98,10 +98,8 @@ def main(arguments: list[str]) -> int:
         print(f"{number:3}/{asked.runs} {verdict} in {result.seconds:.0f} s, seed {one}: {result.summary}", flush=True)  # noqa: T201 - a script
         if result.code:
             told = [*result.failed, f"again: {shlex.join(command[1:])}"]
-            print(*(f"      {line}" for line in told), sep="\n", flush=True)  # noqa: T201 - a script
+            print(*(f"      {line}" for line in told), result.output, sep="\n", flush=True)  # noqa: T201 - a script
     broken = [result for result in results if result.code]
-    for result in broken:
-        print(f"\n===== seed {result.seed} =====\n{result.output}")  # noqa: T201 - a script
     print(f"{len(results) - len(broken)} of {len(results)} runs passed", flush=True)  # noqa: T201 - a script
     return int(bool(broken))
 
