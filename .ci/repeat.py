@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
         print(f"{number:3}/{asked.runs} {verdict} in {result.seconds:.0f} s, seed {one}: {result.summary}", flush=True)  # noqa: T201 - a script
         if result.code:
             told = [*result.failed, f"again: {shlex.join(command[1:])}"]
-            print(*(f"      {line}" for line in told), result.output, sep="\n", flush=True)  # noqa: T201 - a script
+            print(*(f"      {line}" for line in told), f"===== seed {one} =====", result.output, sep="\n", flush=True)  # noqa: T201 - a script
     broken = [result for result in results if result.code]
     print(f"{len(results) - len(broken)} of {len(results)} runs passed", flush=True)  # noqa: T201 - a script
     return int(bool(broken))
