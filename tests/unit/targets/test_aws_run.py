@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from harness.clients.admin import AdminApi
 from harness.targets import ready
@@ -79,6 +80,7 @@ class Cloud:
         self.admin = AdminApi(told.admin_url, told.admin_token)
         self.tests = folder / "test_everything.py"
         self.tests.write_text(TESTS, "utf-8")
+        self.keys = {"AWS_ACCESS_KEY_ID": told.access_key_id, "AWS_SECRET_ACCESS_KEY": told.secret_access_key}
         self._outputs = folder / "outputs.json"
         self._outputs.write_text(json.dumps(told.outputs), "utf-8")
 
@@ -88,8 +90,7 @@ class Cloud:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HARNESS_", "BOTO_"))}
         return kept | {
             "AWS_ENDPOINT_URL": self.told.control_plane_url,
-            "AWS_ACCESS_KEY_ID": self.told.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.told.secret_access_key,
+            **self.keys,
             "AWS_REGION": self.told.region,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -271,3 +272,29 @@ def test_a_run_in_another_account_makes_nothing(cloud: Cloud) -> None:
 
     assert OTHER_ACCOUNT in said
     assert [each["operation"] for each in cloud.operations(since=since)] == ["GetCallerIdentity"]
+
+
+def test_a_run_and_a_sweep_need_no_more_than_their_policy(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user with `infra/test-run-policy.json` alone runs and sweeps, and can touch nothing that carries no mark."""
+    iam = cloud._client("iam")
+    policy = (ROOT / "infra" / "test-run-policy.json").read_text("utf-8").replace("${ACCOUNT_ID}", ACCOUNT)
+    iam.create_user(UserName="nightly")
+    iam.put_user_policy(UserName="nightly", PolicyName="test-run", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="nightly")["AccessKey"]
+    monkeypatch.setattr(
+        cloud, "keys", {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    )
+
+    assert "thingwright on aws: 1 passed" in said_by(cloud.start(), code=0)
+    cloud.sweep()
+
+    nightly = boto3.client(
+        "iot",
+        region_name=cloud.told.region,
+        endpoint_url=cloud.told.control_plane_url,
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+    )
+    with pytest.raises(ClientError) as refused:
+        nightly.delete_policy(policyName=cloud.told.outputs["devicePolicyName"])
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
