@@ -11,14 +11,14 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
+from typer.main import get_command
 
-from harness.kit import Kit
+from harness.cli import app
 from receiver.answers import REFUSALS
 from receiver.errors import WrongSecret
 from receiver.settings import Settings
@@ -255,7 +255,7 @@ def test_guide_names_outputs_of_pulumi() -> None:
 
     assert asked <= exported
     assert exported <= set(SCHEMA["properties"])
-    assert {"tableName", "destinationArn", "devicePolicyName", "iotEndpoint"} <= asked
+    assert {"tableName", "destinationArn", "devicePolicyName", "deadLetterQueueUrl"} <= asked
 
 
 def test_guide_sets_what_pulumi_reads() -> None:
@@ -374,7 +374,7 @@ def test_guide_goes_there_in_the_right_order() -> None:
         "CNAME",
         "https://$HOST_NAME/metrics",
         "config set receiverUrl",
-        "attach-thing-principal",
+        "thingwright kit",
         "thingwright device",
         "aws dynamodb query",
     ]
@@ -392,14 +392,20 @@ def test_guide_says_what_the_receiver_answers() -> None:
     assert int(status) == REFUSALS[WrongSecret][1]
 
 
-def test_guide_makes_a_kit_that_devices_read() -> None:
-    """The description that jq writes has the properties of a kit, all of them."""
-    (made,) = re.findall(r"'\{(thingName.*?)\}' > kit/kit\.json", SHELL)
+@pytest.mark.parametrize("command", ["kit", "device", "redrive"])
+def test_guide_uses_commands_and_options_that_exist(command: str) -> None:
+    """What the guide says to Thingwright, Thingwright understands."""
+    known = {option for each in get_command(app).commands[command].params for option in each.opts}
+    (call,) = re.findall(rf"^thingwright {command}\b(.*)$", SHELL, re.MULTILINE)
 
-    def camel(name: str) -> str:
-        return re.sub(r"_(\w)", lambda match: match[1].upper(), name)
+    assert set(re.findall(r"(?<!\S)--[a-z-]+", call)) <= known
 
-    assert [part.split(":")[0].strip() for part in made.split(",")] == [camel(one.name) for one in fields(Kit)]
+
+def test_guide_makes_the_kit_where_the_device_looks() -> None:
+    """One folder, of one thing, in the one account."""
+    assert 'thingwright kit "$thing" --out kit ' in SHELL
+    assert "thingwright device --kit kit " in SHELL
+    assert SHELL.index("account=$(aws sts get-caller-identity") < SHELL.index('--aws-account "$account"')
 
 
 @pytest.fixture

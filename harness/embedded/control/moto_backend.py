@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, Final
 
 import moto.core.utils
@@ -58,6 +58,45 @@ def _is_kept(backend: Any, queue_name: str, message: Any) -> bool:
 _sqs: Any = sqs_models
 _sqs.unix_time_millis = lambda: time.time() * 1000
 _sqs.SQSBackend.is_message_valid_based_on_retention_period = _is_kept
+
+
+def _one_at_a_time(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Let one thread at a time do something with queues."""
+
+    @wraps(operation)
+    def in_turn(*args: Any, **kwargs: Any) -> Any:
+        with _queues:
+            return operation(*args, **kwargs)
+
+    return in_turn
+
+
+def _received_in_turn(receive: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """Let one thread at a time take messages out, and others while it waits for some."""
+
+    @wraps(receive)
+    def in_turn(
+        backend: Any, queue_name: str, count: int, wait_seconds_timeout: int, visibility_timeout: int, *rest: Any
+    ) -> list[Any]:
+        until = time.monotonic() + wait_seconds_timeout
+        while True:
+            with _queues:
+                found = receive(backend, queue_name, count, 0, visibility_timeout, *rest)
+                queue = backend.get_queue(queue_name)
+            remaining = until - time.monotonic()
+            if found or remaining <= 0:
+                return found
+            queue.wait_for_messages(min(1.0, remaining))
+
+    return in_turn
+
+
+# moto's queues are made for one thread at a time: two that take messages out may both fail, with some of them hidden
+# for nobody, and a message that is sent while another is deleted may be gone.
+_queues: Final = threading.RLock()
+for _operation in ("send_message", "delete_message", "change_message_visibility", "change_message_visibility_batch"):
+    setattr(_sqs.SQSBackend, _operation, _one_at_a_time(getattr(_sqs.SQSBackend, _operation)))
+_sqs.SQSBackend.receive_message = _received_in_turn(_sqs.SQSBackend.receive_message)
 
 _ONE_PATH: Final = "/"
 """Where services of protocol json answer, whatever they are asked."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import botocore.exceptions
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_tables_and_queues_are_served(stand: Any) -> None:
@@ -44,6 +49,49 @@ def test_a_queue_hands_out_nothing_that_is_too_old(stand: Any, monkeypatch: pyte
     received = [each["Body"] for _ in range(2) for each in sqs.receive_message(QueueUrl=queue_url).get("Messages", [])]
 
     assert received == ["59 s old"]
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns after every few instructions."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("restless")
+def test_a_queue_loses_and_hides_nothing_when_many_are_at_it(stand: Any) -> None:
+    """While some send, others take messages out, give them back or delete them: each is deleted once, none is left."""
+    sqs = stand.client("sqs")
+    queue_url = sqs.create_queue(QueueName="q")["QueueUrl"]
+    sent = {f"{sender}-{number}" for sender in range(4) for number in range(50)}
+    deleted: list[str] = []
+    deadline = time.monotonic() + 60
+
+    def send(sender: int) -> None:
+        for number in range(50):
+            sqs.send_message(QueueUrl=queue_url, MessageBody=f"{sender}-{number}")
+
+    def take(taker: int) -> None:
+        turn = taker
+        while len(set(deleted)) < len(sent) and time.monotonic() < deadline:
+            answer = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10, VisibilityTimeout=1000)
+            for each in answer.get("Messages", []):
+                turn += 1
+                handle = {"QueueUrl": queue_url, "ReceiptHandle": each["ReceiptHandle"]}
+                if turn % 3:
+                    sqs.change_message_visibility(**handle, VisibilityTimeout=0)
+                else:
+                    sqs.delete_message(**handle)
+                    deleted.append(each["Body"])
+
+    with ThreadPoolExecutor(8) as threads:
+        work = [threads.submit(each, number) for number in range(4) for each in (send, take)]
+    for each in work:
+        each.result()
+
+    assert sorted(deleted) == sorted(sent)
 
 
 def test_a_host_of_another_region_is_no_way_into_that_region(stand: Any) -> None:
