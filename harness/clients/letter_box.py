@@ -7,6 +7,7 @@ it back by itself.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -18,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from harness.errors import TargetUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 VISIBILITY_SECONDS: Final = 180
 """How long a letter is held back; longer than the work on it takes."""
@@ -28,6 +29,12 @@ MOST_HELD: Final = 20_000
 
 _HIDDEN: Final = "ApproximateNumberOfMessagesNotVisible"
 _BATCH: Final = 10
+_TRIES: Final = 2
+"""To give letters back, beyond the tries of boto3 itself: one that stays held back is met by nobody for minutes."""
+
+_NOT_HELD: Final = ("MessageNotInflight", "ReceiptHandleIsInvalid")
+"""Answers about letters that are visible again, or gone."""
+
 _WAIT_SECONDS: Final = 1
 """Has SQS ask all its servers: without a wait, a queue may seem empty that is not."""
 
@@ -140,19 +147,36 @@ class LetterBox:
                     del self._held[each.its_id]
         return left
 
-    def give_back(self) -> None:
-        """Let others see at once what was not deleted; never raises, since SQS does so itself a little later."""
-        with suppress(ClientError, BotoCoreError):
-            self._give_back(self._held.values())
+    def give_back(self) -> Counter[str]:
+        """Let others see at once what was not deleted; never raises, since SQS does so itself a little later.
 
-    def _give_back(self, handles: Iterable[str]) -> None:
+        Returns:
+            Why letters stay held back until then, to the number of them.
+        """
+        handles, kept = list(self._held.values()), Counter[str]()
+        for _ in range(_TRIES):
+            answered = list(self._give_back(handles))
+            handles = [handle for handle, _ in answered]
+            kept = Counter(why for _, why in answered)
+        return kept
+
+    def _give_back(self, handles: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Try to give letters back; yield the handles of those that stay, and why."""
         remaining = iter(handles)
         while some := list(islice(remaining, _BATCH)):
             entries = [
                 {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
                 for number, handle in enumerate(some)
             ]
-            self._sqs.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+            try:
+                answer = self._sqs.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+                failed = {each["Id"]: str(each["Code"]) for each in answer.get("Failed", [])}
+            except (ClientError, BotoCoreError) as error:
+                failed = {each["Id"]: error_name(error) for each in entries}
+            for number, handle in enumerate(some):
+                why = failed.get(str(number))
+                if why is not None and why not in _NOT_HELD:
+                    yield handle, why
 
 
 def error_name(error: ClientError | BotoCoreError) -> str:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
-from harness.clients.letter_box import error_name
+from harness.clients.letter_box import VISIBILITY_SECONDS, error_name
 from harness.clients.stored import make_looks
 from harness.clients.undelivered import NO_READING, LeftAlone, Posting, UndeliveredLetter, rule_named_in
 
@@ -71,6 +71,8 @@ class Outcome:
         stored: letters whose message had its row already.
         left: reason to the number of letters that stay in the queue for it.
         hidden: letters that somebody else held back when this began, about: another run, or one that was killed.
+        kept: reason to the number of letters that stay held back after this for some minutes, since they could not be
+            given back.
         can_go_on: whether another run, later, may do better with one of these.
     """
 
@@ -78,6 +80,7 @@ class Outcome:
     stored: int = 0
     left: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
     can_go_on: bool = False
 
     @property
@@ -101,13 +104,20 @@ class Outcome:
         self.stored += other.stored
         self.left = other.left
         self.hidden = other.hidden
+        self.kept += other.kept
         self.can_go_on = other.can_go_on
 
     def __str__(self) -> str:
         why = ", ".join(f"{reason}: {number}" for reason, number in self.left.most_common())
         told = f"redriven {self.redriven}, already stored {self.stored}, left {self.left.total()}"
         told = f"{told} ({why})" if why else told
-        return f"{told}; held back by another run, or by one that was killed: {self.hidden}" if self.hidden else told
+        if self.hidden:
+            told = f"{told}; held back by another run, or by one that was killed: {self.hidden}"
+        for reason, number in self.kept.most_common():
+            told = (
+                f"{told}; could not be given back, and can be seen again in {VISIBILITY_SECONDS} s ({reason}): {number}"
+            )
+        return told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +184,7 @@ class Redriver:
                     self._on_round(self._outcome)
         finally:
             threads.shutdown(cancel_futures=True)
-            self._box.give_back()
+            self._outcome.kept = self._box.give_back()
         outcome = self._outcome
         outcome.can_go_on = outcome.can_go_on or outcome.hidden > 0 or not self._box.is_empty
         return self._outcome

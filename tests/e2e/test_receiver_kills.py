@@ -172,10 +172,10 @@ async def test_a_reading_over_https_is_redriven_to_one_row(
     bad = await make_rule(topic=topic, url=own.ingest_url, secret="not the secret")
     device_id = topics.prefix.strip("/").replace("/", "-")
     stored = await operator.publish(topic, {"deviceId": device_id, "temp": 5, "ts": "1"})
+    assert (await stories.until_over(stored)).became_dead_letter  # of one rule; the other has its answer as well
     await rows.expect(device_id=device_id)
     await own.stop()
     lost = await operator.publish(topic, {"deviceId": device_id, "temp": 6, "ts": "2"})
-    assert (await stories.until_over(stored)).became_dead_letter
     assert (await stories.until_over(lost)).became_dead_letter
     await own.start()
 
@@ -203,12 +203,13 @@ async def test_a_table_that_refuses_keeps_the_letter(
     rule = await make_rule(topic=topic, url=own.ingest_url)
     device = await make_device(may_publish=topic)
     await faults.fail_call(
-        "dynamodb", "BatchWriteItem", code="AccessDeniedException", times=4, contains=device.thing_name
+        "dynamodb", "BatchWriteItem", code="AccessDeniedException", times=1_000, contains=device.thing_name
     )
     reading = await device.publish_reading(temp=1, topic=topic)
     assert (await stories.until_over(reading)).became_dead_letter
 
     first = await redrive(rule, letters=1)
+    await faults.clear()
     second = await redrive(rule, letters=1)
 
     assert first.left == {"answered 503": 1}

@@ -67,6 +67,7 @@ class World:
         self.on_delete: Callable[[list[str]], None] = lambda _: None
         self.answers: dict[str, Exception] = {}
         self.not_deleted: dict[str, str] = {}
+        self.kept: dict[str, list[str]] = {}
         self.headers: dict[str, str] = {}
         self.rules = {"telemetry": rule()}
         self._lock = threading.RLock()
@@ -152,12 +153,17 @@ class World:
         ]
         return {"Failed": failed} if failed else {}
 
-    def change_message_visibility_batch(self, **parameters: Any) -> None:
+    def change_message_visibility_batch(self, **parameters: Any) -> dict[str, Any]:
         """Show letters again."""
         self._answer("give back")
-        assert 0 < len(parameters["Entries"]) <= 10
+        ids = {each["Id"]: each["ReceiptHandle"].removeprefix("handle-") for each in parameters["Entries"]}
+        assert 0 < len(ids) <= 10
+        failed = [
+            {"Id": each, "Code": codes.pop(0)} for each, its_id in ids.items() if (codes := self.kept.get(its_id))
+        ]
         with self._lock:
-            self.hidden -= {each["ReceiptHandle"].removeprefix("handle-") for each in parameters["Entries"]}
+            self.hidden -= {its_id for each, its_id in ids.items() if each not in {one["Id"] for one in failed}}
+        return {"Failed": failed} if failed else {}
 
     def get_topic_rule(self, *, ruleName: str) -> dict[str, Any]:  # noqa: N803 - AWS's name
         """Describe a rule."""
@@ -669,6 +675,47 @@ def test_letters_that_cannot_be_deleted_are_told(world: World, make_redriver: Ca
 
     assert outcome.left == {"stored, not deleted (AccessDenied)": 1}
     assert outcome.can_go_on
+    assert str(outcome).endswith("could not be given back, and can be seen again in 180 s (AccessDenied): 1")
+
+
+def test_what_cannot_be_given_back_keeps_nothing_else_and_is_tried_again(
+    world: World, make_redriver: Callable[..., Redriver]
+) -> None:
+    """One letter fails once and one for good; two that somebody else has taken or deleted are nobody's concern."""
+    for _ in range(14):
+        world.lose(ruleName="another's")
+    world.kept = {
+        "letter-1": ["InternalError"],
+        "letter-2": ["InternalError"] * 9,
+        "letter-3": ["MessageNotInflight"],
+        "letter-4": ["ReceiptHandleIsInvalid"],
+    }
+
+    outcome = make_redriver(is_wanted={"telemetry"}.__contains__).run()
+
+    assert world.hidden == {"letter-2", "letter-3", "letter-4"}
+    assert outcome.kept == {"InternalError": 1}
+
+
+def test_a_batch_that_cannot_be_given_back_does_not_keep_the_next(
+    world: World, make_redriver: Callable[..., Redriver]
+) -> None:
+    """What is refused as a whole is tried again, behind the others."""
+    for _ in range(11):
+        world.lose(ruleName="another's")
+    answer, calls = world.change_message_visibility_batch, []
+
+    def fail_first(**parameters: Any) -> dict[str, Any]:
+        calls.append(len(parameters["Entries"]))
+        if len(calls) == 1:
+            raise refused("InternalError")
+        return answer(**parameters)
+
+    world.change_message_visibility_batch = fail_first  # type: ignore[method-assign] # the first call is another
+
+    outcome = make_redriver(is_wanted={"telemetry"}.__contains__).run()
+
+    assert (calls, world.hidden, outcome.kept) == ([10, 1, 10], set(), {})
 
 
 def test_a_dry_run_changes_nothing(world: World, make_redriver: Callable[..., Redriver]) -> None:
