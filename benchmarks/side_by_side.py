@@ -133,7 +133,12 @@ class Guests:
 
     def __init__(self, environment: Environment, number: int) -> None:
         outputs, handover = environment.outputs, Handover()
-        endpoint = WssEndpoint.parse(outputs.iot_wss_url, region=outputs.region, ca_file=outputs.ca_file)
+        endpoint = WssEndpoint.parse(
+            outputs.iot_wss_url,
+            region=outputs.region,
+            ca_file=outputs.ca_file,
+            is_port_shared=outputs.is_port_shared,
+        )
         cognito = environment.client("cognito-identity", unsigned=True)
         self._everybody = [
             BroadcastClient(

@@ -172,7 +172,12 @@ class Readings:
     async def devices(self, number: int) -> AsyncIterator[list[Device]]:
         """Register and connect devices, and take them away again."""
         outputs, handover = self._outputs, Handover()
-        endpoint = MqttsEndpoint(host=outputs.iot_endpoint, port=outputs.iot_mqtts_port, ca_file=outputs.ca_file)
+        endpoint = MqttsEndpoint(
+            host=outputs.iot_endpoint,
+            port=outputs.iot_mqtts_port,
+            ca_file=outputs.ca_file,
+            is_port_shared=outputs.is_port_shared,
+        )
         identities = await asyncio.to_thread(self._identities.make, number)
         devices = [
             Device(

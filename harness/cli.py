@@ -18,18 +18,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness import report_commands, stack_commands, sweep_commands
-from harness.ending import end
-from harness.errors import SettingsError, TargetUnavailable
-from harness.stack_commands import (
+from harness.command_options import (
     AwsAccountOption,
     ProgramOption,
     PulumiStackOption,
     ReadyFileOption,
     StackOutputsOption,
     accounts_of,
+    at_most_one_stack,
+    is_typed,
     one_stack,
+    ready_file_option,
     typed_first,
 )
+from harness.ending import end
+from harness.errors import SettingsError, TargetUnavailable
 
 if TYPE_CHECKING:
     from harness.console import Role
@@ -149,7 +152,8 @@ def _options(
 
 
 @app.command(short_help="Show both paths: guests hear, readings become rows.")
-def demo(
+def demo(  # noqa: PLR0913 - one parameter per option
+    context: typer.Context,
     *,
     clients: Annotated[int, typer.Option("--clients", min=1, metavar="N", help="How many listeners.")] = 3,
     messages: Annotated[
@@ -159,16 +163,27 @@ def demo(
         int, typer.Option("--devices", min=0, max=100, metavar="D", help="How many devices report a reading.")
     ] = 2,
     ready_file: ReadyFileOption = None,
+    stack_outputs: StackOutputsOption = None,
+    pulumi_stack: PulumiStackOption = None,
+    aws_account: AwsAccountOption = None,
+    program: ProgramOption = None,
 ) -> None:
-    """Show guests hearing a broadcaster and devices' readings becoming rows, on a stand-in started for the purpose.
+    """Show guests hearing a broadcaster and devices' readings becoming rows.
 
+    On a stand-in started for the purpose, on one that runs, or at a stack on AWS; what is made there is removed again.
     Exit code 1 when a message is missing at a listener, or a row in the table.
     """
 
     def work(terminal: Terminal) -> int:
+        from harness.targets.options import TargetOptions  # noqa: PLC0415 - only commands that talk to a target
+
+        ways = {"ready_file": ready_file, "stack_outputs": stack_outputs, "pulumi_stack": pulumi_stack}
+        choose = one_stack if is_typed(context, "aws_account") else at_most_one_stack
+        chosen = choose(context, question="A demonstration is for one target.", **ways)
+        options = TargetOptions(stack=program, aws_accounts=accounts_of(aws_account), **chosen)
         from harness.demo import run_demo  # noqa: PLC0415 - only this command shows
 
-        return run_demo(terminal, clients=clients, messages=messages, devices=devices, ready_file=ready_file)
+        return run_demo(terminal, clients=clients, messages=messages, devices=devices, options=options)
 
     end(work)
 
@@ -177,13 +192,7 @@ def demo(
 def serve(  # noqa: PLR0913 - one parameter per option
     *,
     ready_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--ready-file",
-            metavar="FILE",
-            envvar="HARNESS_READY_FILE",
-            help="Written (mode 0600) once all accepts connections: ports, keys, outputs.",
-        ),
+        Path | None, ready_file_option("Written (mode 0600) once all accepts connections: ports, keys, outputs.")
     ] = None,
     no_stack: Annotated[bool, typer.Option("--no-stack", help="Deploy nothing: broker and AWS APIs alone.")] = False,
     stack: Annotated[

@@ -1,7 +1,8 @@
 """The demonstration of both paths, where everybody can see who heard what, what was stored, and how fast.
 
 First N guests listen and one broadcasts; then devices report, and their rows are shown (`harness.demo_devices`). The
-stand-in is started for it, or is one that already runs; the guests and devices are the ones a test uses.
+stand-in is started for it, or is one that already runs, or a stack on AWS is used; the guests and devices are the ones
+a test uses, and carry the mark of a run where others share the account.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from harness.errors import HarnessError, TargetUnavailable
 from harness.targets.names import Names, make_run_id
 from harness.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from rich.table import Table
 
     from harness.console import Guest
+    from harness.sdk_guest import DemoGuests
     from harness.targets.base import Environment, Target
+    from harness.targets.options import TargetOptions
+    from harness.targets.outputs import StackOutputs
     from harness.terminal import Terminal
 
 GREETING = "🎉 Hello from the broadcaster! This is a test message."
@@ -113,51 +117,81 @@ class Display(Protocol):
         ...
 
 
-def run_demo(terminal: Terminal, *, clients: int, messages: int, devices: int, ready_file: Path | None) -> int:
-    """Run the demonstration on a stand-in of its own, or on the one a ready file tells of.
+def run_demo(terminal: Terminal, *, clients: int, messages: int, devices: int, options: TargetOptions) -> int:
+    """Run the demonstration on a stand-in of its own, on one that runs, or at a stack on AWS.
 
     Args:
         terminal: where it shows itself: live when somebody watches, plain lines otherwise.
         clients: listeners, at least 1.
         messages: broadcasts, at least 1.
         devices: how many report a reading; 0 leaves the second path out.
-        ready_file: of a running ``thingwright serve``; None starts a stand-in and stops it again.
+        options: a ready file, or a stack on AWS; neither starts a stand-in and stops it again.
 
     Returns:
         0 when every listener got every message and every reading became a row, else 1.
 
     Raises:
-        HarnessError: the stand-in did not start, or a guest or a device was refused.
+        HarnessError: the target cannot be used, a guest or a device was refused, or something is left behind.
     """
-    terminal.line(f"[demo] {'using' if ready_file else 'starting'} the stand-in")
-    target = _make_target(ready_file)
+    terminal.line(f"[demo] {_beginning(options)}")
+    target = _make_target(options)
     began = time.monotonic()
     try:
         environment = target.start()
-        from harness.sdk_guest import make_demo_guests  # noqa: PLC0415 - the SDKs: not before the first line
+        if devices:
+            _check_second_path(environment.outputs)
+        from harness.sdk_guest import DemoGuests  # noqa: PLC0415 - the SDKs: not before the first line
 
         where = f"{environment.iot_endpoint}:{environment.wss_port}"
         terminal.line(f"[demo] ready after {time.monotonic() - began:.1f} s: wss://{where}/mqtt")
         scoreboard = Scoreboard([Tally(number) for number in range(1, clients + 1)])
         topic = environment.names.topic_prefix(environment.outputs.topic_prefix, "demo") + "broadcast"
         terminal.line(f"[demo] topic {topic}")
-        with show(terminal, scoreboard, messages) as display:
-            demonstration = broadcast(
-                scoreboard,
-                display,
-                topic=topic,
-                messages=texts(messages),
-                make_guest=make_demo_guests(environment, patience=target.patience),
-                patience=target.patience,
-            )
-            asyncio.run(demonstration)
-        for line in scoreboard.missing():
-            terminal.line(line)
-        terminal.line(f"[demo] {scoreboard.summary()}")
-        is_stored = not devices or _run_devices(terminal, environment, count=devices, patience=target.patience)
+        with _taken_back(DemoGuests(environment, patience=target.patience), terminal) as guests:
+            with show(terminal, scoreboard, messages) as display:
+                demonstration = broadcast(
+                    scoreboard,
+                    display,
+                    topic=topic,
+                    messages=texts(messages),
+                    make_guest=guests.make,
+                    patience=target.patience,
+                )
+                asyncio.run(demonstration)
+            for line in scoreboard.missing():
+                terminal.line(line)
+            terminal.line(f"[demo] {scoreboard.summary()}")
+            is_stored = not devices or _run_devices(terminal, environment, count=devices, patience=target.patience)
     finally:
         target.stop()
     return 0 if scoreboard.delivered == scoreboard.expected and is_stored else 1
+
+
+@contextmanager
+def _taken_back(guests: DemoGuests, terminal: Terminal) -> Iterator[DemoGuests]:
+    """Take back what guests leave in an account; that it failed is said, and hides nothing that went wrong before."""
+    try:
+        yield guests
+    except BaseException:
+        try:
+            guests.close()
+        except HarnessError as failure:
+            terminal.line(f"[demo] {failure}")
+        raise
+    guests.close()
+
+
+def _check_second_path(outputs: StackOutputs) -> None:
+    """Make sure that readings have a way to go, before anything is shown.
+
+    Raises:
+        TargetUnavailable: the stack has no rule, no receiver or no table.
+    """
+    try:
+        for name in ("rule_name", "receiver_url", "table_name"):
+            outputs.need(name)
+    except TargetUnavailable as error:
+        raise TargetUnavailable(f"{str(error).removesuffix('.')}; --devices 0 does without.") from None
 
 
 def _run_devices(terminal: Terminal, environment: Environment, *, count: int, patience: float) -> bool:
@@ -181,15 +215,29 @@ def _run_devices(terminal: Terminal, environment: Environment, *, count: int, pa
     return len(seconds) == count
 
 
-def _make_target(ready_file: Path | None) -> Target:
+def _beginning(options: TargetOptions) -> str:
+    if _is_on_aws(options):
+        return f"using the stack on AWS: {options.stack_outputs or options.pulumi_stack}"
+    return "starting the stand-in" if options.ready_file is None else "using the stand-in"
+
+
+def _is_on_aws(options: TargetOptions) -> bool:
+    return options.stack_outputs is not None or options.pulumi_stack is not None
+
+
+def _make_target(options: TargetOptions) -> Target:
     names = Names(make_run_id())
-    if ready_file is not None:
-        from harness.targets.endpoint import EndpointTarget  # noqa: PLC0415 - one of two
+    if _is_on_aws(options):
+        from harness.targets.aws import AwsTarget  # noqa: PLC0415 - one of three
 
-        return EndpointTarget(ready_file, names=names)
-    from harness.targets.embedded import EmbeddedTarget  # noqa: PLC0415 - one of two
+        return AwsTarget(options, names=names)
+    if options.ready_file is not None:
+        from harness.targets.endpoint import EndpointTarget  # noqa: PLC0415 - one of three
 
-    return EmbeddedTarget(names=names)
+        return EndpointTarget(options, names=names)
+    from harness.targets.embedded import DEFAULT_STACK, EmbeddedTarget  # noqa: PLC0415 - one of three
+
+    return EmbeddedTarget(stack=options.stack or DEFAULT_STACK, names=names)
 
 
 async def broadcast(

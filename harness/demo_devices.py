@@ -18,6 +18,7 @@ from harness.clients.rules import Rules
 from harness.clients.stories import Stories
 from harness.clients.trace import Trace
 from harness.errors import ExpectationError, HarnessError, TeardownError
+from harness.targets.marks import find_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -62,8 +63,14 @@ async def report_readings(
         HarnessError: a device could not be registered or was refused.
     """
     clients = {service: environment.client(service) for service in ("iot", "dynamodb")}
-    policy_name = environment.outputs.device_policy_name
-    identities = Identities(iot=clients["iot"], policy_name=policy_name, names=environment.names)
+    mark = find_mark(environment.names.run_id) if environment.is_shared else None
+    identities = Identities(
+        iot=clients["iot"],
+        policy_name=environment.outputs.device_policy_name,
+        names=environment.names,
+        tags=mark.tags if mark else None,
+        patience=patience,
+    )
     rows = _rows(environment, clients["dynamodb"], patience=patience)
     devices: list[Device] = []
     # A thread cannot be interrupted: whatever happens, what it registers is waited for, and taken back with the rest.
@@ -72,7 +79,7 @@ async def report_readings(
         handover = Handover(asyncio.get_running_loop())
         registered = await asyncio.shield(making)
         devices = [_device(environment, identity, patience=patience, handover=handover) for identity in registered]
-        await asyncio.gather(*(device.connect() for device in devices))
+        await asyncio.gather(*(device.connect(insist=True) for device in devices))
         for number, device in enumerate(devices, 1):
             show(f"[Device {number}] connected as {device.client_id}")
         # The first request opens a connection, which is no part of a reading's time.
@@ -107,13 +114,15 @@ async def _side_by_side(reports: Iterable[Coroutine[Any, Any, Stored]]) -> list[
 
 
 async def _leave(devices: Sequence[Device], identities: Identities) -> None:
-    """Disconnect and deregister all devices.
+    """Disconnect all devices, and deregister them also when that is interrupted.
 
     Raises:
         TeardownError: something is left behind.
     """
-    await asyncio.gather(*(device.has_stopped() for device in devices))
-    await asyncio.to_thread(identities.remove)
+    try:
+        await asyncio.gather(*(device.has_stopped() for device in devices))
+    finally:
+        await asyncio.to_thread(identities.remove)
 
 
 async def _report(number: int, device: Device, rows: Rows, *, show: Callable[[str], None]) -> Stored:
@@ -133,11 +142,17 @@ async def _report(number: int, device: Device, rows: Rows, *, show: Callable[[st
 def _device(environment: Environment, identity: DeviceIdentity, *, patience: float, handover: Handover) -> Device:
     outputs = environment.outputs
     return Device(
-        endpoint=MqttsEndpoint(host=outputs.iot_endpoint, port=outputs.iot_mqtts_port, ca_file=outputs.ca_file),
+        endpoint=MqttsEndpoint(
+            host=outputs.iot_endpoint,
+            port=outputs.iot_mqtts_port,
+            ca_file=outputs.ca_file,
+            is_port_shared=outputs.is_port_shared,
+        ),
         identity=identity,
         telemetry_topic=outputs.telemetry_topic,
         patience=patience,
         handover=handover,
+        settles_within=patience if environment.is_delayed else 0.0,
     )
 
 

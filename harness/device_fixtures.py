@@ -227,7 +227,12 @@ class Devices:
 
         stack = self._stack
         device = Device(
-            endpoint=MqttsEndpoint(host=stack.iot_endpoint, port=stack.iot_mqtts_port, ca_file=stack.ca_file),
+            endpoint=MqttsEndpoint(
+                host=stack.iot_endpoint,
+                port=stack.iot_mqtts_port,
+                ca_file=stack.ca_file,
+                is_port_shared=stack.is_port_shared,
+            ),
             identity=identity,
             client_id=client_id,
             telemetry_topic=stack.telemetry_topic,

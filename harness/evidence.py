@@ -43,7 +43,7 @@ ON_AWS: Final = "thingwright-on-aws"
 
 _LONGEST_LABEL: Final = 60
 _RUN: Final = "harness.run"
-"""The plugin's name that knows the run's id."""
+"""The plugin's name that knows the run's id, and which server it starts."""
 
 
 def make_evidence(config: pytest.Config, *, target: str) -> Evidence | None:
@@ -128,6 +128,8 @@ class Evidence:
         self._promises: dict[str, PromiseTally] = {}
         self._is_on_aws = False
         self._lost_worker = False
+        self._not_collected: set[str] = set()
+        self._is_interrupted = False
         self._interrupted_nodes: list[object] = []
         self._lines: list[str] = []
 
@@ -202,6 +204,16 @@ class Evidence:
             case.lacks = properties.get(LACKS)
             case.because = properties.get(BECAUSE) or _reason(report)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note what could not be collected; in a distributed run the controller hears of it once."""
+        if report.failed:
+            self._not_collected.add(report.nodeid)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Keep apart who was interrupted from what pytest or pytest-xdist broke off, each by an error of its own."""
+        is_own = excinfo.type is not KeyboardInterrupt and issubclass(excinfo.type, KeyboardInterrupt)
+        self._is_interrupted = not is_own
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object, error: object) -> None:
         """Keep apart workers of pytest-xdist that somebody interrupted."""
@@ -252,7 +264,8 @@ class Evidence:
             terminalreporter.write_line(line)
 
     def _content(self, session: pytest.Session, *, incomplete: str | None) -> EvidenceFile:
-        names = getattr(session.config.pluginmanager.get_plugin(_RUN), "names", None)
+        run = session.config.pluginmanager.get_plugin(_RUN)
+        names = getattr(run, "names", None)
         in_order = sorted(self._promises.items(), key=lambda item: (item[0].partition("::")[0], item[1].line))
         return EvidenceFile(
             format="thingwright-evidence/1",
@@ -264,18 +277,21 @@ class Evidence:
             exit_status=int(session.exitstatus),
             complete=incomplete is None,
             incomplete_because=incomplete,
-            versions=versions(self._target),
+            versions=versions(self._target) | dict(getattr(run, "versions", {})),
             promises=tuple(promise.record(name) for name, promise in in_order),
         )
 
     def _incomplete_because(self, session: pytest.Session) -> str | None:
         stopped: object = session.shouldfail or session.shouldstop
+        errors = len(self._not_collected)
         ends: dict[int, str] = {
             pytest.ExitCode.INTERRUPTED: "it was interrupted",
             pytest.ExitCode.INTERNAL_ERROR: "pytest failed",
             pytest.ExitCode.USAGE_ERROR: "the target or an option could not be used",
             pytest.ExitCode.NO_TESTS_COLLECTED: "it had no tests",
         }
+        if errors and not self._is_interrupted:
+            return f"tests could not be collected ({errors} error{'s' if errors > 1 else ''})"
         if isinstance(stopped, str):
             return scrubbed(stopped)
         if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):

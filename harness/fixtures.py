@@ -7,12 +7,13 @@ made it stops, all at once, and a client that does not stop is an error of the t
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 import pytest_asyncio
 
-from harness.errors import HarnessError, TeardownError
+from harness.errors import HarnessError
 from harness.run import NAME, Run, needs
 from harness.targets.base import Capability, Environment, Target
 from harness.targets.marks import find_mark
@@ -253,7 +254,12 @@ class Guests:
 
         stack = self._stack
         return BroadcastClient(
-            endpoint=WssEndpoint.parse(stack.iot_wss_url, region=region or stack.region, ca_file=stack.ca_file),
+            endpoint=WssEndpoint.parse(
+                stack.iot_wss_url,
+                region=region or stack.region,
+                ca_file=stack.ca_file,
+                is_port_shared=stack.is_port_shared,
+            ),
             credentials=GivenCredentials(credentials) if credentials else self._new_identity(),
             client_id=client_id or make_client_id(stack.client_id_prefix),
             signature=signature,
@@ -290,26 +296,14 @@ class Guests:
         return source
 
     def _remove_identities(self) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - only where something is to remove
-
-        from harness.clients.removal import remove_identities  # noqa: PLC0415 - the same
-
         sources, self._sources = self._sources, []
-        left = [each.identity_id for each in sources if each.identity_id is not None]
-        if not left:
+        guests = [each.identity_id for each in sources if each.identity_id is not None]
+        if not guests:
             return
-        why = ""
-        client = self._environment.client("cognito-identity")
-        try:
-            left = remove_identities(client, left, patience=self._patience)
-        except (BotoCoreError, ClientError) as error:
-            why = f" ({error})"
-        finally:
-            client.close()
-        if left:
-            what = [f"{len(left)} guest identities of the pool {self._stack.identity_pool_id}, such as {left[0]}{why}"]
-            remedy = f"`thingwright sweep --delete --identity-pool-id {self._stack.identity_pool_id}` removes them"
-            raise TeardownError(what, remedy=remedy)
+        from harness.clients.removal import remove_guests  # noqa: PLC0415 - only where something is to remove
+
+        with closing(self._environment.client("cognito-identity")) as client:
+            remove_guests(client, guests, identity_pool_id=self._stack.identity_pool_id, patience=self._patience)
 
     def _shared_handover(self) -> Handover:
         from harness.clients.handover import Handover  # noqa: PLC0415 - as above

@@ -16,7 +16,7 @@ import json
 import os
 import shlex
 import zipfile
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import HarnessError, SettingsError
@@ -36,6 +36,7 @@ DESCRIPTION: Final = "kit.json"
 _MODES: Final = {PRIVATE_KEY: 0o600, SCRIPT: 0o755}
 _OTHER_MODE: Final = 0o644
 _PORTS: Final = range(1, 65_536)
+_HTTPS_PORT: Final = 443
 
 _SCRIPT_TEXT: Final = """\
 #!/bin/sh
@@ -48,7 +49,7 @@ fi
 if command -v mosquitto_pub >/dev/null 2>&1; then
     echo "thingwright is not installed: one reading by mosquitto_pub."
     exec mosquitto_pub -V 5 -q 1 -h {host} -p {port} -i {name} -t {topic} \\
-        --cafile {authority} --cert {certificate} --key {key} -m '{{"deviceId": "{name}", "temp": 21.5}}'
+        --cafile {authority} --cert {certificate} --key {key}{alpn} -m '{{"deviceId": "{name}", "temp": 21.5}}'
 fi
 echo "Install thingwright or mosquitto_pub to connect with this kit." >&2
 exit 1
@@ -66,6 +67,8 @@ class Kit:
         mqtts_port: MQTT with client certificate.
         region: AWS region.
         telemetry_topic: where it reports.
+        is_port_shared: whether WebSockets are served on that port as well, so that a device has to name the ALPN
+            protocol ``x-amzn-mqtt-ca``; on 443 it has to anyway.
     """
 
     thing_name: str
@@ -74,6 +77,7 @@ class Kit:
     mqtts_port: int
     region: str
     telemetry_topic: str
+    is_port_shared: bool = False
 
     def to_json(self) -> str:
         """Return what ``kit.json`` holds."""
@@ -89,6 +93,7 @@ class Kit:
             authority=AUTHORITY,
             certificate=CERTIFICATE,
             key=PRIVATE_KEY,
+            alpn=" --tls-alpn x-amzn-mqtt-ca" if self.is_port_shared or self.mqtts_port == _HTTPS_PORT else "",
         )
 
 
@@ -208,17 +213,24 @@ def _read_description(folder: Path) -> Kit:
         told = json.loads(_read_text(folder, DESCRIPTION))
     except (ValueError, RecursionError):
         told = None
+    members: dict[str, Any] = told if isinstance(told, dict) else {}
     values: dict[str, Any] = {}
     for each in fields(Kit):
-        value = told.get(_camel(each.name)) if isinstance(told, dict) else None
-        if each.name == "mqtts_port":
-            is_good = type(value) is int and value in _PORTS
-        else:
-            is_good = isinstance(value, str) and bool(value)
-        if not is_good:
-            raise _not_accepted(folder, f"a kit whose {DESCRIPTION} says {_camel(each.name)}")
-        values[each.name] = value
+        name = _camel(each.name)
+        if name not in members and each.default is not MISSING:
+            continue  # a kit of an earlier version
+        values[each.name] = value = members.get(name)
+        if not _is_good(each.name, value):
+            raise _not_accepted(folder, f"a kit whose {DESCRIPTION} says {name}")
     return Kit(**values)
+
+
+def _is_good(name: str, value: object) -> bool:
+    if name == "mqtts_port":
+        return type(value) is int and value in _PORTS
+    if name == "is_port_shared":
+        return isinstance(value, bool)
+    return isinstance(value, str) and bool(value)
 
 
 def _read_text(folder: Path, name: str) -> str:

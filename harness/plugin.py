@@ -101,6 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from harness import device_fixtures, fixtures, telemetry_fixtures  # noqa: PLC0415 - see above
     from harness.errors import SettingsError, TargetUnavailable  # noqa: PLC0415 - the same
     from harness.run import NAME, Run  # noqa: PLC0415 - the same
+    from harness.secrecy import VARIABLES, Secrecy  # noqa: PLC0415 - the same
 
     worker = getattr(config, "workerinput", None)
     try:
@@ -111,6 +112,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except (SettingsError, TargetUnavailable) as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(run, NAME)
+    given = tuple(os.environ.get(name) for name in VARIABLES)
+    config.pluginmanager.register(Secrecy(config, lambda: (*given, *run.secrets())), "harness.secrecy")
     for module in (fixtures, device_fixtures, telemetry_fixtures):
         config.pluginmanager.register(module, module.__name__)
     if evidence is not None:

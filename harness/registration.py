@@ -133,6 +133,7 @@ class _Registration:
             client_id=self._thing_name,
             endpoint=outputs.iot_endpoint,
             mqtts_port=outputs.iot_mqtts_port,
+            is_port_shared=outputs.is_port_shared,
             region=outputs.region,
             telemetry_topic=outputs.telemetry_topic,
         )
@@ -171,10 +172,11 @@ class _Registration:
         self.certificate_id = its_id = made["certificateId"]
         self._note(f"certificate {its_id}", "delete_certificate", certificateId=its_id)
         self._note("its state ACTIVE", "update_certificate", certificateId=its_id, newStatus="INACTIVE")
-        self._note(f"its policy {policy}", "detach_policy", policyName=policy, target=arn)
-        iot.attach_policy(policyName=policy, target=arn)
+        # The thing first: it tells whose a certificate is. The policy last: what a kill leaves before lets nobody in.
         self._note(f"its attachment to thing {name}", "detach_thing_principal", thingName=name, principal=arn)
         iot.attach_thing_principal(thingName=name, principal=arn)
+        self._note(f"its policy {policy}", "detach_policy", policyName=policy, target=arn)
+        iot.attach_policy(policyName=policy, target=arn)
         return made
 
     def _note(self, what: str, operation: str, **parameters: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 from harness.errors import SettingsError, TargetError, TargetUnavailable, TeardownError
 from harness.report.summary import RunSummary
 from harness.sharing import SharedTarget, TargetServer
-from harness.targets.base import Capability
+from harness.targets.base import Capability, Versioned
 from harness.targets.names import Names, make_run_id
 from harness.targets.options import TargetOptions
 from harness.targets.probed import ProbedTarget
@@ -101,6 +101,9 @@ class Run:
     Args:
         settings: checked.
         worker: what pytest-xdist's controller handed to this worker; None in any other process.
+
+    Attributes:
+        versions: of the servers that the target starts, by name, where it knows them.
     """
 
     def __init__(self, settings: RunSettings, *, worker: Mapping[str, Any] | None = None) -> None:
@@ -108,13 +111,17 @@ class Run:
         given = (worker or {}).get(_WORKER_KEY)
         self.names = Names(given["run_id"] if given else make_run_id(), worker=worker["workerid"] if worker else "")
         target = make_target(settings.target, settings.options, names=self.names)
+        self.versions: Mapping[str, str] = target.versions if isinstance(target, Versioned) else {}
         self.target: Target = SharedTarget(target, address=given, names=self.names) if given else _probed(target)
         self.environment: Environment | None = None
+        self._last_environment: Environment | None = None
+        self._token: str | None = given["token"] if given else None
         self._workers = int(worker["workercount"]) if worker else 1
         self._is_worker = worker is not None
         self._summary = RunSummary(target=settings.target)
         self._server: TargetServer | None = None
         self._is_to_be_stopped = False
+        self._is_budget_told = False
         self._failure: TargetError | None = None
         self._trouble: list[str] = []
 
@@ -122,6 +129,15 @@ class Run:
     def budget(self) -> Budget | None:
         """What this process may make and send of what the run may; None where nobody counts."""
         return self.settings.make_budget(workers=self._workers)
+
+    def secrets(self) -> Iterator[str | None]:
+        """Give what no report may show: what the run was given, and what its target told, even after its end."""
+        options, environment = self.settings.options, self._last_environment
+        yield from (options.receiver_secret, options.secret_access_key, options.localstack_token, self._token)
+        if environment is not None:
+            yield environment.admin_token
+            if environment.credentials is not None:
+                yield from (environment.credentials.secret_access_key, environment.credentials.session_token)
 
     def start(self) -> Environment:
         """Start the target, once: what did not start is not tried again for every test.
@@ -137,7 +153,7 @@ class Run:
         if self.environment is None:
             self._is_to_be_stopped = True
             try:
-                self.environment = self.target.start()
+                self.environment = self._last_environment = self.target.start()
             except TargetUnavailable as error:
                 pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
             except TargetError as error:
@@ -180,7 +196,18 @@ class Run:
         settings = self.settings
         crowd = f"{settings.clients} clients and {settings.devices} devices"
         lines = [f"thingwright: target {settings.target}, {crowd} where a test does not say"]
+        self._is_budget_told = True
         return [*lines, f"thingwright: {self.budget.line()}"] if self.budget is not None else lines
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Say what the run may cost where there was no header to say it in, as with ``-q``."""
+        result = yield
+        terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+        is_told = self._is_budget_told or self._is_worker or session.config.option.collectonly
+        if self.budget is not None and terminal is not None and not is_told:
+            terminal.write_line(f"thingwright: {self.budget.line()}")
+        return result
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Refuse behaviour markers that name no source."""

@@ -53,6 +53,7 @@ class ClientSettings(BaseSettings):
         topic: where to listen and publish.
         message: what to publish; empty publishes nothing.
         port: MQTT over WebSocket.
+        is_port_shared: whether MQTT is served on that port as well; only the outputs of a stack tell of it.
         ca_file: PEM file that the endpoint's certificate is checked with; None: the system's.
         endpoint_url: base URL of Cognito and STS; None: AWS.
         client_id_prefix: what guests' client ids begin with.
@@ -84,6 +85,7 @@ class ClientSettings(BaseSettings):
     topic: Annotated[str, Field(validation_alias="PUBLIC_TOPIC")] = f"public/{PUBLIC_TOPIC_LEVEL}"
     message: str = DEFAULT_MESSAGE
     port: Annotated[int, Field(ge=1, le=65535)] = 443
+    is_port_shared: bool = False
     ca_file: Path | None = None
     endpoint_url: str | None = None
     client_id_prefix: str = "public-"
@@ -186,6 +188,7 @@ def _known_from_outputs(outputs: StackOutputs) -> dict[str, Any]:
         "identity_pool_id": outputs.identity_pool_id,
         "topic": outputs.topic_prefix + PUBLIC_TOPIC_LEVEL,
         "port": urlsplit(outputs.iot_wss_url).port or 443,
+        "is_port_shared": outputs.is_port_shared,
         "ca_file": Path(outputs.ca_file) if outputs.ca_file else None,
         "client_id_prefix": outputs.client_id_prefix,
     }

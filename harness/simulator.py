@@ -224,7 +224,12 @@ def _make_device(files: KitFiles) -> Reporter:
         private_key_pem=files.private_key_pem,
     )
     return Device(
-        endpoint=MqttsEndpoint(host=kit.endpoint, port=kit.mqtts_port, ca_file=str(files.authority)),
+        endpoint=MqttsEndpoint(
+            host=kit.endpoint,
+            port=kit.mqtts_port,
+            ca_file=str(files.authority),
+            is_port_shared=kit.is_port_shared,
+        ),
         identity=identity,
         client_id=kit.client_id,
         telemetry_topic=kit.telemetry_topic,

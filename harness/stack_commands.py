@@ -14,6 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
+from harness.command_options import (
+    AwsAccountOption,
+    ProgramOption,
+    PulumiStackOption,
+    ReadyFileOption,
+    StackOutputsOption,
+    accounts_of,
+    one_stack,
+    pulumi_stack_option,
+)
 from harness.ending import end
 from harness.errors import SettingsError, TargetUnavailable
 
@@ -21,50 +31,7 @@ if TYPE_CHECKING:
     from harness.targets.pulumi_cli import PulumiStack
     from harness.terminal import Terminal
 
-ReadyFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--ready-file",
-        metavar="FILE",
-        envvar="HARNESS_READY_FILE",
-        help="Use the stand-in that `thingwright serve --ready-file FILE` started.",
-    ),
-]
-StackOutputsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--stack-outputs",
-        metavar="FILE",
-        envvar="HARNESS_STACK_OUTPUTS",
-        help="Use the stack on AWS whose outputs `pulumi stack output --json` wrote to FILE.",
-    ),
-]
-PulumiStackOption = Annotated[
-    str | None,
-    typer.Option(
-        "--pulumi-stack",
-        metavar="NAME",
-        envvar="HARNESS_PULUMI_STACK",
-        help="Use the stack on AWS that the Pulumi CLI knows by NAME.",
-    ),
-]
-AwsAccountOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--aws-account",
-        metavar="ID",
-        envvar="HARNESS_AWS_ACCOUNT",
-        help="Id of an AWS account that may be touched; may be repeated.",
-    ),
-]
-StackNameOption = Annotated[
-    str,
-    typer.Option("--pulumi-stack", metavar="NAME", envvar="HARNESS_PULUMI_STACK", help="Name of the Pulumi stack."),
-]
-ProgramOption = Annotated[
-    Path | None,
-    typer.Option("--program", metavar="DIR", help="Folder of another Pulumi program than Thingwright's own."),
-]
+StackNameOption = Annotated[str, pulumi_stack_option("Name of the Pulumi stack.")]
 ConfigFileOption = Annotated[
     Path | None,
     typer.Option(
@@ -73,12 +40,6 @@ ConfigFileOption = Annotated[
         help="Where the stack's configuration is kept. [default: Pulumi.NAME.yaml beside the program]",
     ),
 ]
-
-ALTERNATIVES: Final = (
-    "--ready-file FILE (HARNESS_READY_FILE) of a `thingwright serve`, or of a stack on AWS --stack-outputs FILE "
-    "(HARNESS_STACK_OUTPUTS) or --pulumi-stack NAME (HARNESS_PULUMI_STACK)"
-)
-"""How a command is told which stack, in words."""
 
 _DEFAULT_NAME: Final = "dev"
 _SECRET_VARIABLE: Final = "HARNESS_IOT_SECRET"  # noqa: S105 - the name of a variable
@@ -205,52 +166,6 @@ def destroy(
         return 0
 
     end(work)
-
-
-def accounts_of(given: list[str] | None) -> tuple[str, ...]:
-    """Return the ids of accounts as typed: one by one, or separated by commas as in the variable."""
-    ids = [part.strip() for each in given or () for part in each.split(",")]
-    return tuple(dict.fromkeys(part for part in ids if part))
-
-
-def typed_first(context: typer.Context, **named: Any) -> dict[str, Any]:
-    """Return what names a stack: what was typed, and only where nothing was what the environment says.
-
-    So whoever types one way need not unset the variables of the others.
-
-    Args:
-        context: of the command.
-        named: what each way of naming a stack says, by the name of its parameter; None is nothing.
-
-    Returns:
-        All of them by the same names, with None for those that do not count.
-    """
-    typed = {name: value for name, value in named.items() if _is_typed(context, name)}
-    return dict.fromkeys(named) | (typed or named)
-
-
-def one_stack(context: typer.Context, *, question: str, **named: Any) -> dict[str, Any]:
-    """Return what names a stack, as `typed_first`, and make sure that it is exactly one.
-
-    Args:
-        context: of the command.
-        question: what is asked for, as the begin of the complaint.
-        named: as for `typed_first`.
-
-    Raises:
-        TargetUnavailable: none or several were.
-    """
-    chosen = typed_first(context, **named)
-    count = sum(value is not None for value in chosen.values())
-    if count != 1:
-        what = "Give" if not count else "More than one was given: give one of"
-        raise TargetUnavailable(f"{question} {what} {ALTERNATIVES}.")
-    return chosen
-
-
-def _is_typed(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 class _Value(NamedTuple):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from harness.command_options import aws_account_option, ready_file_option
 from harness.ending import end
 from harness.errors import SettingsError, TargetUnavailable
 
@@ -28,13 +29,10 @@ if TYPE_CHECKING:
     from harness.terminal import Terminal
 
 ReadyFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--ready-file",
-        metavar="FILE",
-        envvar="HARNESS_READY_FILE",
-        help="Sweep the stand-in that `thingwright serve --ready-file FILE` started.",
-    ),
+    Path | None, ready_file_option("Sweep the stand-in that `thingwright serve --ready-file FILE` started.")
+]
+AwsAccountOption = Annotated[
+    list[str] | None, aws_account_option("Id of the AWS account to sweep; nothing is touched in any other.")
 ]
 CaFileOption = Annotated[
     Path | None,
@@ -81,15 +79,7 @@ def sweep(  # noqa: PLR0913 - one parameter per option
             help="Sweep the guests of this pool, though it has no tag thingwright:guests=swept. May be repeated.",
         ),
     ] = None,
-    aws_account: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--aws-account",
-            metavar="ID",
-            envvar="HARNESS_AWS_ACCOUNT",
-            help="Id of the AWS account to sweep; nothing is touched in any other.",
-        ),
-    ] = None,
+    aws_account: AwsAccountOption = None,
     region: Annotated[
         str | None, typer.Option("--region", metavar="NAME", help="AWS region. [default: that of the settings]")
     ] = None,

@@ -58,6 +58,8 @@ class MakeRule(Protocol):
     ) -> Rule:
         """Create a copy of the stack's rule with something changed.
 
+        AWS IoT makes the destination that a URL lacks, so what is said of URLs in `MakeDestination` is true here.
+
         Args:
             topic: topic filter it listens to, instead of the stack's; ``topics.own_telemetry`` is nobody else's.
             where: condition; None keeps the stack's.
@@ -75,6 +77,10 @@ class MakeDestination(Protocol):
 
     async def __call__(self, url: str, *, status: Status = "ENABLED") -> Destination:
         """Create a destination for HTTP actions.
+
+        A destination has neither name nor tags, and the URL is asked for as it is. In an account that outlives the run
+        it had better hold a name that this run has made, ``f"{url}?for={environment.names.unique()}"``: by that alone
+        `thingwright sweep` finds the destination should the run be killed. The `ingest_url` of a further receiver does.
 
         Args:
             url: confirmation URL: rules may post to what begins with it.
@@ -102,7 +108,7 @@ class Redrive(Protocol):
             letters: how many there are to be; other tests may have one of them in hand for a moment.
 
         Raises:
-            ExpectationError: there are fewer in time, or more.
+            ExpectationError: there are fewer in time, or more; or some could not be given back.
         """
         ...
 
@@ -271,7 +277,7 @@ def redrive(telemetry: Telemetry) -> Redrive:
             await polled(look, within=within)
         except TimeoutError:
             raise ExpectationError(f"{wanted} within {within:g} s, and it is: {total}") from None
-        if total.seen > letters:
+        if total.seen > letters or total.kept:  # what was not given back, the next who wants it would miss
             raise ExpectationError(f"{wanted}, and it is: {total}")
         return total
 

@@ -36,18 +36,27 @@ class WssEndpoint:
         region: AWS region that the signature names.
         port: 443 on AWS.
         ca_file: PEM file that checks the server certificate; None means the system's authorities.
+        is_port_shared: whether MQTT is served on this port as well, so that a guest has to say that it speaks HTTP; on
+            443 it does so anyway.
     """
 
     host: str
     region: str
     port: int = 443
     ca_file: str | None = None
+    is_port_shared: bool = False
 
     @classmethod
-    def parse(cls, url: str, *, region: str, ca_file: str | None = None) -> WssEndpoint:
-        """Read a stack's ``iotWssUrl``, ``wss://host[:port]/mqtt``."""
+    def parse(cls, url: str, *, region: str, ca_file: str | None = None, is_port_shared: bool = False) -> WssEndpoint:
+        """Read a stack's ``iotWssUrl``, ``wss://host[:port]/mqtt``; the rest is as for the class."""
         parts = urlsplit(url)
-        return cls(host=parts.hostname or "", port=parts.port or 443, region=region, ca_file=ca_file)
+        return cls(
+            host=parts.hostname or "",
+            port=parts.port or 443,
+            region=region,
+            ca_file=ca_file,
+            is_port_shared=is_port_shared,
+        )
 
 
 class BroadcastClient(Actor):
@@ -131,7 +140,8 @@ class BroadcastClient(Actor):
             await asyncio.to_thread(self._credentials.get)  # an error of Cognito's reaches the test as it is
 
     def _tls_context(self) -> io.ClientTlsContext:
-        return shared_context(self.endpoint.ca_file, port=self.endpoint.port)
+        endpoint = self.endpoint
+        return shared_context(endpoint.ca_file, port=endpoint.port, is_port_shared=endpoint.is_port_shared)
 
     def _options(self) -> mqtt5.ClientOptions:
         options = super()._options()

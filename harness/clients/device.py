@@ -44,11 +44,14 @@ class MqttsEndpoint:
         host: bare host name or address.
         port: 8883 on AWS, where 443 works as well.
         ca_file: PEM file that checks the server certificate; None means the system's authorities.
+        is_port_shared: whether WebSockets are served on this port as well, so that a device has to say that it speaks
+            MQTT; on 443 it does so anyway.
     """
 
     host: str
     port: int = 8883
     ca_file: str | None = None
+    is_port_shared: bool = False
 
 
 class Reading(Message):
@@ -210,6 +213,7 @@ class Device(Actor):
             device_context,
             endpoint.ca_file,
             port=endpoint.port,
+            is_port_shared=endpoint.is_port_shared,
             certificate_pem=identity.certificate_pem,
             private_key_pem=identity.private_key_pem,
         )

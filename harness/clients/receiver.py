@@ -162,7 +162,7 @@ class RunningReceiver(ReceiverView):
     """A further receiver of the target, for one test to stop and start.
 
     Args:
-        name: what the target calls it.
+        name: what the target calls it; letters, digits and hyphens.
         url: its base URL, the same for all its life.
         faults: stops and starts it.
         stories: what became of messages.
@@ -188,6 +188,14 @@ class RunningReceiver(ReceiverView):
         self.is_running = True
         self.destination: Destination | None = None
         self._faults = faults
+
+    @property
+    def ingest_url(self) -> str:
+        """Where rules post readings, with its name, of which the receiver takes no notice.
+
+        A destination has neither name nor tags: by its URL a sweep knows whose it is.
+        """
+        return f"{super().ingest_url}?for={self.name}"
 
     async def stop(self, how: Literal["kill", "term"] = "kill") -> None:
         """End it; returns once it accepts no connections.

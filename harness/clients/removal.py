@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, HTTPClientError, ReadTimeoutError
 
+from harness.errors import TeardownError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -180,15 +182,8 @@ class Remover:
             botocore.exceptions.ClientError: as `certificate`.
             botocore.exceptions.BotoCoreError: AWS IoT cannot be reached.
         """
-
-        def remove() -> bool:
-            is_there = self._is_seen(
-                lambda: self._iot.get_topic_rule(ruleName=rule_name),
-                lambda: rule_name in (each["ruleName"] for each in self._all("list_topic_rules", "rules")),
-            )
-            return is_there and self._is_done(self._iot.delete_topic_rule, ruleName=rule_name)
-
-        return self._insist(remove)
+        get, delete = self._iot.get_topic_rule, self._iot.delete_topic_rule
+        return self._delete_listed(get, delete, "list_topic_rules", "rules", ruleName=rule_name)
 
     def destination(self, arn: str) -> bool:
         """Delete a destination of HTTP actions.
@@ -200,15 +195,23 @@ class Remover:
             botocore.exceptions.ClientError: as `certificate`.
             botocore.exceptions.BotoCoreError: AWS IoT cannot be reached.
         """
+        get, delete = self._iot.get_topic_rule_destination, self._iot.delete_topic_rule_destination
+        return self._delete_listed(get, delete, "list_topic_rule_destinations", "destinationSummaries", arn=arn)
+
+    def _delete_listed(
+        self, get: Callable[..., Any], delete: Callable[..., Any], operation: str, member: str, **named: str
+    ) -> bool:
+        """Delete what AWS IoT, asked by name, denies instead of saying that it is not there: lists tell which it is."""
+        ((key, name),) = named.items()
 
         def remove() -> bool:
-            is_there = self._is_seen(
-                lambda: self._iot.get_topic_rule_destination(arn=arn),
-                lambda: (
-                    arn in (each["arn"] for each in self._all("list_topic_rule_destinations", "destinationSummaries"))
-                ),
-            )
-            return is_there and self._is_done(self._iot.delete_topic_rule_destination, arn=arn)
+            try:
+                is_there = self._is_done(get, **named)
+            except ClientError as error:
+                if _code(error) != _DENIED:
+                    raise
+                is_there = name in (each[key] for each in self._all(operation, member))
+            return is_there and self._is_done(delete, **named)
 
         return self._insist(remove)
 
@@ -277,19 +280,6 @@ class Remover:
             raise
         return True
 
-    @staticmethod
-    def _is_seen(get: Callable[[], Any], is_listed: Callable[[], bool]) -> bool:
-        """Tell whether something is there that AWS IoT, asked by name, denies instead of saying that it is not."""
-        try:
-            get()
-        except ClientError as error:
-            if _code(error) in _GONE:
-                return False
-            if _code(error) == _DENIED:
-                return is_listed()
-            raise
-        return True
-
     def _insist(self, attempt: Callable[[], T]) -> T:
         return _insist(attempt, patience=self._patience, now=self._now, pause=self._pause)
 
@@ -329,6 +319,31 @@ def remove_identities(
         unprocessed = delete(identity_ids[begin : begin + _IDENTITIES_AT_ONCE])
         left += delete(unprocessed) if unprocessed else []  # what Cognito stumbles over once it may do at a second try
     return left
+
+
+def remove_guests(
+    cognito_identity: Any, identity_ids: Sequence[str], *, identity_pool_id: str, patience: float = PATIENCE
+) -> None:
+    """Delete the identities that the guests of a run got.
+
+    Args:
+        cognito_identity: as for `remove_identities`.
+        identity_ids: the same.
+        identity_pool_id: whose they are.
+        patience: seconds.
+
+    Raises:
+        TeardownError: some are left; it names the command that removes them.
+    """
+    left, why = list(identity_ids), ""
+    try:
+        left = remove_identities(cognito_identity, left, patience=patience)
+    except (BotoCoreError, ClientError) as error:
+        why = f" ({error})"
+    if left:
+        what = f"{len(left)} guest identities of the pool {identity_pool_id}, such as {left[0]}{why}"
+        remedy = f"`thingwright sweep --delete --identity-pool-id {identity_pool_id}` removes them"
+        raise TeardownError([what], remedy=remedy)
 
 
 def _insist(

@@ -104,7 +104,12 @@ class Cast:
         if signature != "missing":
             await self._call(credentials.get)
         guest = BroadcastClient(
-            endpoint=WssEndpoint.parse(stack.iot_wss_url, region=stack.region, ca_file=stack.ca_file),
+            endpoint=WssEndpoint.parse(
+                stack.iot_wss_url,
+                region=stack.region,
+                ca_file=stack.ca_file,
+                is_port_shared=stack.is_port_shared,
+            ),
             credentials=credentials,
             client_id=client_id or make_client_id(stack.client_id_prefix),
             signature=signature,
@@ -148,7 +153,12 @@ class Cast:
         """Make a device's client, not connected."""
         stack = self._stack
         device = Device(
-            endpoint=MqttsEndpoint(host=stack.iot_endpoint, port=stack.iot_mqtts_port, ca_file=stack.ca_file),
+            endpoint=MqttsEndpoint(
+                host=stack.iot_endpoint,
+                port=stack.iot_mqtts_port,
+                ca_file=stack.ca_file,
+                is_port_shared=stack.is_port_shared,
+            ),
             identity=identity,
             client_id=client_id,
             telemetry_topic=stack.telemetry_topic,

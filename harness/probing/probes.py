@@ -93,7 +93,7 @@ def find_undeployed(environment: Environment) -> dict[Capability, str]:
     if environment.admin_url is None:
         lacking |= dict.fromkeys((Capability.TRACE, Capability.FAULTS), "there is no admin API")
     if environment.ready is None:
-        lacking[Capability.READY_FILE] = "it was not started by `thingwright serve`"
+        lacking[Capability.COMMANDS] = "the commands know a target by a ready file or by the outputs of a stack on AWS"
     outputs = environment.stack_outputs
     if outputs is None or outputs.rule_name is None:
         lacking[Capability.HTTP_ACTION] = "the stack has no rule that posts to a receiver"

@@ -35,7 +35,6 @@ _NOT_ON_AWS: Final = MappingProxyType(
     {
         Capability.TRACE: "AWS tells nobody why it decided what",
         Capability.FAULTS: "on AWS nothing can be made to fail when a test wants it",
-        Capability.READY_FILE: "it was not started by `thingwright serve`",
     }
 )
 _NO_RULE: Final = (

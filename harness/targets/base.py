@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.errors import TargetUnavailable
 from harness.targets.outputs import StackOutputs
@@ -44,8 +44,8 @@ class Capability(StrEnum):
     """Topic rules post to HTTPS endpoints."""
     DESTINATION_CONFIRMATION = "DESTINATION_CONFIRMATION"
     """Rules post only to destinations that have confirmed."""
-    READY_FILE = "READY_FILE"
-    """It was started by `thingwright serve`, whose ready file tells this project's commands where everything is."""
+    COMMANDS = "COMMANDS"
+    """This project's commands can be told where it is: by a ready file, or by the outputs of a stack on AWS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,4 +273,14 @@ class Target(Protocol):
 
     def stop(self) -> None:
         """Give back what `start` took; without effect when not started or already stopped."""
+        ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A target that starts somebody else's server, and knows which."""
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """What is started, by name; known before `Target.start`."""
         ...

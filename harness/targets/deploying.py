@@ -36,6 +36,7 @@ _REMOVE_SECONDS: Final = 90.0
 """How long conflicts, throttling and silence of the other side are put up with, for the whole stack."""
 
 _RECEIVER_URL: Final = "receiverUrl"
+_RUN_ID: Final = "runId"
 _RULE_OUTPUT: Final = "ruleName"
 _CREATE_DESTINATION: Final = "iot:CreateTopicRuleDestination"
 
@@ -53,7 +54,9 @@ class StackDeployment:
         credentials: of whoever makes and removes.
         run_id: as `harness.targets.names.make_run_id` makes it: what everything made here carries. It is the name of
             Pulumi's stack as well.
-        config: the program's configuration, without the project's name before the keys.
+        config: the program's configuration, without the project's name before the keys. The program is told the run
+            id as well, as ``runId``: a destination has neither name nor tags, so that only a program can say in its URL
+            whose it is.
 
     Raises:
         ValueError: the run id does not say when the run expires.
@@ -76,7 +79,7 @@ class StackDeployment:
         self._ca_file = None if ca_file is None else str(ca_file.absolute())
         self._credentials = credentials
         self._mark = _mark_of(run_id)
-        self._config = dict(config)
+        self._config = {**config, _RUN_ID: self._mark.run_id}
         self._ledger: list[Noted] = []
         self._lacking: dict[str, str] = {}
         self._removing = threading.Lock()
@@ -134,6 +137,23 @@ class StackDeployment:
                 left,
                 remedy=f"delete them at {self._endpoint_url}: names or tags ({TAG_RUN}) hold {self._mark.run_id}",
             )
+
+    def mark_of_table(self, name: str) -> Mark | None:
+        """Return the mark in the tags of a table, whoever made it; None when there is none, or nobody tells.
+
+        Args:
+            name: of the table.
+        """
+        account = self._account()
+        try:
+            table = account.call(f"table {name}", "dynamodb", "DescribeTable", TableName=name)["Table"]
+            arn = table.get("TableArn")
+            tags = account.every(f"table {name}", "dynamodb", "ListTagsOfResource", "Tags", ResourceArn=arn)
+        except (ProvisioningError, KeyError):
+            return None  # who asks has another error to tell of, to which this would only have added
+        finally:
+            account.close()
+        return find_mark(" ".join(str(each.get("Value")) for each in tags if each.get("Key") == TAG_RUN))
 
     def _refusal_of_destinations(self) -> ProvisioningError | None:
         """Ask whether there are topic rule destinations at all; return the refusal when there are none.

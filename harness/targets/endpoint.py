@@ -8,6 +8,7 @@ run. What it can is not read from a list of products but tried (`harness.targets
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 import ssl
 import threading
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from harness.targets.marks import Mark
+
 _REGION_WITHOUT_A_NAME: Final = "us-east-1"
 _REGION_IN_HOST: Final = re.compile(r"(?:^|\.)iot\.([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.")
 _AWS: Final = re.compile(r"(?:^|\.)amazonaws\.com(?:\.cn)?\.?$", re.IGNORECASE)
 _TABLE: Final = re.compile(r"[A-Za-z0-9._-]{3,255}")
+_CREATE_DESTINATION: Final = "iot:CreateTopicRuleDestination"
 _KEYS_OF_EMULATORS: Final = "test"
 _MQTTS_PORT: Final = 8883
 _WSS_PORT: Final = 443
@@ -47,6 +51,8 @@ class _Deployment(Protocol):
     def deploy(self) -> dict[str, Any]: ...
 
     def remove(self) -> None: ...
+
+    def mark_of_table(self, name: str) -> Mark | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -436,12 +442,17 @@ class _Emulator:
         try:
             told = StackOutputs.parse(deployment.deploy())
         except ProvisioningError as error:
-            if options.receiver_table is None or "ResourceInUse" not in error.reason:
-                raise
-            raise TargetUnavailable(
-                f"The table {options.receiver_table} is there already: a receiver serves one run at a time, so wait "
-                "for the other one, or delete the table if a run that was killed has left it."
-            ) from None
+            if options.receiver_table is not None and "ResourceInUse" in error.reason:
+                mark = deployment.mark_of_table(options.receiver_table)
+                raise TargetUnavailable(self._whose_table(options.receiver_table, mark, region=found.region)) from None
+            if error.call == _CREATE_DESTINATION and "ResourceAlreadyExists" in error.reason:
+                raise TargetUnavailable(
+                    f"A destination for the receiver {options.receiver_url} is there already: a receiver serves one "
+                    "run at a time, so wait for the other one. If a run that was killed has left it, `aws iot "
+                    f"--endpoint-url {self.url} --region {found.region} list-topic-rule-destinations` shows its ARN, "
+                    "and delete-topic-rule-destination removes it."
+                ) from None
+            raise
         self._note_lacking(told, deployment.lacking)
         host = f"[{found.host}]" if ":" in found.host else found.host
         authority = host if found.wss_port == _WSS_PORT else f"{host}:{found.wss_port}"
@@ -451,6 +462,29 @@ class _Emulator:
             iot_mqtts_port=found.mqtts_port,
             iot_wss_url=f"wss://{authority}/mqtt",
             ca_file=self._ca_file,
+        )
+
+    def _whose_table(self, table: str, mark: Mark | None, *, region: str) -> str:
+        """Say why a table that is there already is in the way, and what removes it; it is never removed unasked."""
+        there = f"The table {table} is there already"
+        one_at_a_time = "A receiver serves one run at a time, so wait for"
+        if mark is None:
+            return (
+                f"{there}: no tag says which run made it. {one_at_a_time} the other one, or delete the table if a "
+                "run that was killed has left it."
+            )
+        sweep = shlex.join(
+            [
+                *("thingwright", "sweep", "--delete", "--endpoint-url", self.url),
+                *(("--region", region) if region != _REGION_WITHOUT_A_NAME else ()),
+                *(("--ca-file", self._ca_file) if self._ca_file else ()),
+            ]
+        )
+        if mark.has_expired(time.time()):
+            return f"{there}: the run {mark.run_id} left it, which is over. `{sweep}` removes what has its mark."
+        return (
+            f"{there}: the run {mark.run_id} made it. {one_at_a_time} that one; if it was killed, "
+            f"`{sweep} --run {mark.run_id}` removes what has its mark."
         )
 
     def _note_lacking(self, outputs: StackOutputs, lacking: Mapping[str, str]) -> None:

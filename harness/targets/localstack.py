@@ -10,9 +10,15 @@ port of the range that the broker's comes from. That name has to lead to 127.0.0
 all names below ``localhost.localstack.cloud``. So one LocalStack runs on a machine at a time, and Docker runs on the
 machine that the tests run on.
 
+That one port serves MQTT and WebSocket, and LocalStack tells them apart by the ALPN protocol that a client names in its
+TLS handshake. Devices are documented to need ``x-amzn-mqtt-ca``; guests name ``http/1.1``, as they do on AWS's 443. So
+``mqtts_port`` and ``wss_port`` are the same number here, by which the clients know it.
+
 Differs: the image was never pulled where this was written (no Docker, no token). Its name, its tag, that it demands
 ``LOCALSTACK_AUTH_TOKEN`` (exit code 55 without a valid one) and the log line it is awaited by are from LocalStack's
-documentation and from public repositories that run this tag; everything but LocalStack itself is unit-tested.
+documentation and from public repositories that run this tag, and so is the rule about ALPN: no client of ours ever
+shook hands with LocalStack. Everything but LocalStack itself is unit-tested, the clients against a port that lets in
+nobody who names no protocol.
 Source: https://docs.localstack.cloud/aws/services/iot, …/aws/capabilities/config/configuration; https://blog.localstack.cloud/switching-to-calendar-versioning.
 """
 
@@ -143,6 +149,7 @@ class LocalStackTarget:
     name: ClassVar[str] = "localstack"
     is_probed: ClassVar[bool] = True
     patience: ClassVar[float] = 30.0
+    versions: ClassVar[Mapping[str, str]] = MappingProxyType({"localstack": IMAGE})
 
     def __init__(self, options: TargetOptions, *, names: Names | None = None) -> None:
         self._options = options

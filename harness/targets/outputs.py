@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
+from urllib.parse import urlsplit
 
 from harness.errors import TargetUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_WSS_PORT: Final = 443
+"""Of a URL that names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,11 @@ class StackOutputs:
                 raise TargetUnavailable(f"The stack's output {name} {what}: deploy the program of infra/pulumi again.")
             values[each.name] = value
         return cls(**values)
+
+    @property
+    def is_port_shared(self) -> bool:
+        """Whether MQTT and WebSocket are on one port, so that a client has to say in its handshake which it speaks."""
+        return self.iot_mqtts_port == (urlsplit(self.iot_wss_url).port or _WSS_PORT)
 
     def need(self, name: str) -> str:
         """Return an output that a stack may lack, for whoever cannot do without.

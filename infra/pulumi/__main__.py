@@ -32,6 +32,7 @@ receiver_url = config.get("receiverUrl") or None
 receiver_role_name = config.get("receiverRoleName") or None
 require_client_id = config.get_bool("requireClientId") is not False
 guests_are_swept = config.get_bool("guestsAreSwept") is True
+run_id = config.get("runId") or None
 
 region = aws.get_region().region
 account_id = aws.get_caller_identity().account_id
@@ -220,6 +221,8 @@ rule_policy = aws.iam.RolePolicy(
 if receiver_url:
     receiver_url = origin(receiver_url)
     ingest_url = f"{receiver_url}/ingest"
+    if run_id:  # a destination has neither name nor tags: by its URL alone a sweep knows whose it is
+        ingest_url += f"?for={run_id}"
     iot_secret = config.require_secret("iotSecret").apply(header_value)
 
     # Through Cloud Control, since aws.iot.TopicRuleDestination knows VPCs alone. A destination cannot be changed, only

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import re
 import shutil
 import signal
 import stat
 import sys
-from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,13 +18,22 @@ import pytest
 import pytest_asyncio
 
 import harness
+from harness.clients.device import Device, MqttsEndpoint
+from harness.clients.identities import DeviceIdentity
+from harness.clients.removal import Remover
+from harness.kit import read_kit
 from harness.targets import ready
+from harness.targets.aws_clients import own_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from harness import Rows, Topics
-    from harness.targets.base import Environment
+    from harness.budget import Budget
+    from harness.targets.base import Environment, Target
+
+Options = list[str | Path]
+"""Options of a command."""
 
 
 class MakeKit(Protocol):
@@ -37,69 +47,150 @@ class MakeKit(Protocol):
 class SetStatus(Protocol):
     """The type of the fixture `set_status`."""
 
-    async def __call__(self, name: str, status: str) -> None:
-        """Set the status of the certificates of a kit's device."""
+    async def __call__(self, folder: Path, status: str) -> None:
+        """Set the status of a kit's certificate; return when it holds."""
         ...
 
 
-pytestmark = [pytest.mark.e2e, pytest.mark.needs("READY_FILE")]
+pytestmark = [pytest.mark.e2e, pytest.mark.needs("COMMANDS")]
 
 PACKAGES = Path(harness.__file__).parents[1]
 """Where the package is, installed or not."""
 
 
 @pytest.fixture
-def ready_file(environment: Environment, tmp_path: Path) -> Path:
-    """Where this run's target is, as `thingwright serve` would have written it."""
-    assert environment.ready is not None  # READY_FILE says so
-    path = tmp_path / "ready file ä.json"
-    ready.write(path, environment.ready)
-    return path
-
-
-@pytest_asyncio.fixture
-async def make_kit(environment: Environment, ready_file: Path, tmp_path: Path) -> AsyncIterator[MakeKit]:
-    """Makes kits by the command, under names of this test alone; what they registered is removed after it."""
-    names: list[str] = []
-
-    async def make(*options: str) -> tuple[str, Path]:
-        names.append(environment.names.thing_name("kit"))
-        folder = tmp_path / f"mein Kit ä {len(names)}"
-        code, lines, err = await run("kit", names[-1], "--out", folder, "--ready-file", ready_file, *options)
-        assert (code, err) == (0, "")
-        assert lines[0] == f"[kit] {names[-1]} registered"
-        return names[-1], folder
-
-    yield make
-    await asyncio.to_thread(remove, environment, names)
+def as_guest(environment: Environment, tmp_path: Path) -> Options:
+    """What tells a guest's command where the target is: the file that `serve`, or whoever deployed, would have."""
+    if environment.ready is not None:
+        path = tmp_path / "ready file ä.json"
+        ready.write(path, environment.ready)
+        return ["--ready-file", path]
+    path = tmp_path / "outputs ä.json"
+    path.write_text(json.dumps(environment.outputs.to_json()), "utf-8")
+    return ["--stack-outputs", path]
 
 
 @pytest.fixture
-def set_status(environment: Environment) -> SetStatus:
-    """Changes the status of a kit's certificate, as its owner would."""
+def as_operator(environment: Environment, as_guest: Options) -> Options:
+    """The same for a command that makes or looks at something in the account, which it may where that is named."""
+    if not environment.has_own_settings:
+        return as_guest
+    return [*as_guest, "--aws-account", str(environment.account_id)]
+
+
+@pytest.fixture
+def secrets(environment: Environment) -> list[str]:
+    """What is the operator's alone: keys, and the admin API's address and token where there is one."""
+    told: list[str | None] = [environment.admin_url, environment.admin_token]
+    if environment.credentials is not None:
+        told += [environment.credentials.access_key_id, environment.credentials.secret_access_key]
+    elif (found := own_session().get_credentials()) is not None:
+        told += found.get_frozen_credentials()
+    return [each for each in told if each]
+
+
+@pytest.fixture
+def kit_device(environment: Environment, target: Target) -> Callable[[Path], Device]:
+    """Makes a client of a kit's device that knows how long changes take here; not connected."""
+
+    def make(folder: Path) -> Device:
+        files = read_kit(folder)
+        kit = files.kit
+        return Device(
+            endpoint=MqttsEndpoint(
+                host=kit.endpoint,
+                port=kit.mqtts_port,
+                ca_file=str(files.authority),
+                is_port_shared=kit.is_port_shared,
+            ),
+            identity=DeviceIdentity(
+                thing_name=kit.thing_name,
+                certificate_id="of the kit",
+                certificate_arn=None,
+                certificate_pem=files.certificate_pem,
+                private_key_pem=files.private_key_pem,
+            ),
+            patience=target.patience,
+            settles_within=target.patience,
+        )
+
+    return make
+
+
+@pytest_asyncio.fixture
+async def make_kit(
+    environment: Environment,
+    target: Target,
+    as_operator: Options,
+    kit_device: Callable[[Path], Device],
+    run_budget: Budget | None,
+    tmp_path: Path,
+) -> AsyncIterator[MakeKit]:
+    """Makes kits by the command, under names of this test alone; what they registered is removed after it.
+
+    Where a registration takes a while to hold, a kit is given out when its device is let in.
+    """
+    names: list[str] = []
+
+    async def make(*options: str) -> tuple[str, Path]:
+        if run_budget is not None:
+            run_budget.take_things()
+        names.append(environment.names.thing_name("kit"))
+        folder = tmp_path / f"mein Kit ä {len(names)}"
+        code, lines, err = await run("kit", names[-1], "--out", folder, *as_operator, *options)
+        assert (code, err) == (0, "")
+        assert lines[0] == f"[kit] {names[-1]} registered"
+        if environment.is_delayed:
+            await settle(folder)
+        return names[-1], folder
+
+    def unpacked(folder: Path) -> Path:
+        for archive in folder.glob("*.zip"):
+            folder = folder.with_name(f"{folder.name} to settle")
+            shutil.unpack_archive(archive, folder)
+        return folder
+
+    async def settle(folder: Path) -> None:
+        device = kit_device(await asyncio.to_thread(unpacked, folder))
+        await device.connect(insist=True)
+        await device.stop()
+
+    yield make
+    await asyncio.to_thread(remove, environment, names, patience=target.patience)
+
+
+@pytest.fixture
+def set_status(environment: Environment, kit_device: Callable[[Path], Device]) -> SetStatus:
+    """Changes the status of a kit's certificate, as its owner would, and waits until that is so."""
 
     def change(name: str, status: str) -> None:
         iot = environment.client("iot")
         for arn in iot.list_thing_principals(thingName=name)["principals"]:
             iot.update_certificate(certificateId=arn.rpartition("/")[2], newStatus=status)
 
-    async def set_status(name: str, status: str) -> None:
-        await asyncio.to_thread(change, name, status)
+    async def set_status(folder: Path, status: str) -> None:
+        device = kit_device(folder)
+        await asyncio.to_thread(change, device.thing_name, status)
+        if not environment.is_delayed:
+            return
+        if status == "ACTIVE":
+            await device.connect(insist=True)
+        else:
+            await device.expect_refusal(connect=True)
+        await device.stop()
 
     return set_status
 
 
-def remove(environment: Environment, names: list[str]) -> None:
-    """Remove what kits registered, in AWS's order: detach, deactivate, delete."""
-    iot, policy = environment.client("iot"), environment.outputs.device_policy_name
+def remove(environment: Environment, names: list[str], *, patience: float) -> None:
+    """Remove what kits registered, as far as there is anything: a command that fails has taken it back."""
+    iot = environment.client("iot")
+    remover = Remover(iot, patience=patience)
     for name in names:
-        for arn in iot.list_thing_principals(thingName=name)["principals"]:
-            iot.detach_thing_principal(thingName=name, principal=arn)
-            iot.detach_policy(policyName=policy, target=arn)
-            certificate_id = arn.rpartition("/")[2]
-            iot.update_certificate(certificateId=certificate_id, newStatus="INACTIVE")
-            iot.delete_certificate(certificateId=certificate_id)
-        iot.delete_thing(thingName=name)
+        with contextlib.suppress(iot.exceptions.ResourceNotFoundException):
+            for arn in iot.list_thing_principals(thingName=name)["principals"]:
+                remover.certificate(arn.rpartition("/")[2])
+        remover.thing(name)
 
 
 async def start(*command: str | Path, **options: Any) -> asyncio.subprocess.Process:
@@ -130,13 +221,11 @@ def make_path(folder: Path, **tools: str) -> dict[str, str]:
     return {"PATH": str(folder), "PYTHONPATH": str(PACKAGES), "LC_ALL": "C"}
 
 
-async def test_the_client_holds_its_example_session(ready_file: Path, topics: Topics) -> None:
+async def test_the_client_holds_its_example_session(as_guest: Options, topics: Topics) -> None:
     """Every line of the documented session appears, in its order, and the client hears itself."""
     topic = topics.broadcast
 
-    code, lines, err = await run(
-        "client", "--ready-file", ready_file, "--topic", topic, "--message", "Hello, World!", "--count", "1"
-    )
+    code, lines, err = await run("client", *as_guest, "--topic", topic, "--message", "Hello, World!", "--count", "1")
 
     assert (code, err) == (0, "")
     patterns = [
@@ -157,9 +246,9 @@ async def test_the_client_holds_its_example_session(ready_file: Path, topics: To
 
 
 @pytest.mark.needs("POLICY")
-async def test_the_client_says_why_it_was_refused(ready_file: Path, topics: Topics) -> None:
+async def test_the_client_says_why_it_was_refused(as_guest: Options, topics: Topics) -> None:
     """A refusal is one sentence and an exit code; what is allowed was, in the same breath."""
-    code, lines, err = await run("listen", "--ready-file", ready_file, "--topic", topics.telemetry, "--count", "1")
+    code, lines, err = await run("listen", *as_guest, "--topic", topics.telemetry, "--count", "1")
 
     assert code == 1
     assert lines[-2:] == ["[connected]", f"[subscribing] {topics.telemetry}"]
@@ -168,11 +257,9 @@ async def test_the_client_says_why_it_was_refused(ready_file: Path, topics: Topi
 
 
 @pytest.mark.needs("HTTP_ACTION")
-async def test_the_demonstration_loses_nothing(ready_file: Path) -> None:
+async def test_the_demonstration_loses_nothing(as_operator: Options) -> None:
     """Every listener shows every message and every device its row, and both counts have nothing missing."""
-    code, lines, err = await run(
-        "demo", "--ready-file", ready_file, "--clients", "4", "--messages", "2", "--devices", "3"
-    )
+    code, lines, err = await run("demo", *as_operator, "--clients", "4", "--messages", "2", "--devices", "3")
 
     assert (code, err) == (0, "")
     assert sum("✅ Received: 🎉 Hello from the broadcaster!" in line for line in lines) == 8
@@ -184,9 +271,9 @@ async def test_the_demonstration_loses_nothing(ready_file: Path) -> None:
     assert lines[-1].startswith("[demo] stored 3 of 3, missing 0, publish to row p50 ")
 
 
-async def test_the_demonstration_can_do_without_devices(ready_file: Path) -> None:
+async def test_the_demonstration_can_do_without_devices(as_operator: Options) -> None:
     """With no device only the first path is told."""
-    code, lines, err = await run("demo", "--ready-file", ready_file, "--clients", "1", "--devices", "0")
+    code, lines, err = await run("demo", *as_operator, "--clients", "1", "--devices", "0")
 
     assert (code, err) == (0, "")
     assert lines[-1].startswith("[demo] delivered 1 of 1, missing 0")
@@ -224,12 +311,12 @@ async def test_a_kit_can_be_sent_as_an_archive(make_kit: MakeKit, rows: Rows, tm
     assert (await rows.expect(device_id=name)).temperature == Decimal("20.5")
 
 
-async def test_a_kit_is_not_written_over_another(make_kit: MakeKit, ready_file: Path) -> None:
+async def test_a_kit_is_not_written_over_another(make_kit: MakeKit, as_operator: Options) -> None:
     """A folder with files in it is refused, before anything is registered and without touching one of them."""
     _, folder = await make_kit()
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    code, lines, err = await run("kit", "another", "--out", folder, "--ready-file", ready_file)
+    code, lines, err = await run("kit", "another", "--out", folder, *as_operator)
 
     assert (code, lines, err.count("\n")) == (2, [], 1)
     assert "a folder that is new or empty" in err
@@ -242,14 +329,14 @@ async def test_a_kit_whose_certificate_is_inactive_is_refused(
 ) -> None:
     """The device says in one sentence what lets it in; once its certificate is active again, it is let in."""
     name, folder = await make_kit()
-    await set_status(name, "INACTIVE")
+    await set_status(folder, "INACTIVE")
 
     code, lines, err = await run("device", "--kit", folder, "--count", "1")
 
     assert (code, lines[1:], err.count("\n")) == (1, ["[connecting]"], 1)
     assert err.startswith(f"thingwright: {name} was refused (")
     assert "has to be ACTIVE" in err
-    await set_status(name, "ACTIVE")
+    await set_status(folder, "ACTIVE")
     assert (await run("device", "--kit", folder, "--count", "1", "--temp", "21"))[0] == 0
     assert (await rows.expect(device_id=name)).temperature == Decimal(21)
 
@@ -308,21 +395,22 @@ async def test_the_kit_works_with_mosquitto(make_kit: MakeKit, rows: Rows, tmp_p
     assert (await rows.expect(device_id=name)).temperature == Decimal("21.5")
 
 
-async def test_a_kit_holds_nothing_of_its_target_s_secrets(make_kit: MakeKit, environment: Environment) -> None:
+async def test_a_kit_holds_nothing_of_its_target_s_secrets(
+    make_kit: MakeKit, environment: Environment, secrets: list[str]
+) -> None:
     """Neither the operator's keys nor the admin API's token are in any file of a kit."""
     _, folder = await make_kit()
 
     everything = "".join(path.read_text("utf-8") for path in folder.iterdir())
 
-    operator = asdict(environment.ready)
-    assert operator["iot_endpoint"] in everything
-    for name in ("access_key_id", "secret_access_key", "admin_token", "admin_url"):
-        assert operator[name] not in everything
+    assert environment.iot_endpoint in everything
+    assert len(secrets) >= 2
+    assert not any(secret in everything for secret in secrets)
 
 
-async def test_a_redrive_tells_what_it_would_do(ready_file: Path, environment: Environment) -> None:
+async def test_a_redrive_tells_what_it_would_do(as_operator: Options, environment: Environment) -> None:
     """The command finds the stack's queue and table; it sees what other tests have lost, all of it too young."""
-    code, lines, err = await run("redrive", "--ready-file", ready_file, "--dry-run", "--min-age", "100000")
+    code, lines, err = await run("redrive", *as_operator, "--dry-run", "--min-age", "100000")
 
     assert (code in (0, 1), err) == (True, "")
     assert lines[0].startswith("[redrive] queue=")

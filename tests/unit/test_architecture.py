@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fixtures": SHARED | {"targets", "clients", "run", "budget"},
     "device_fixtures": SHARED | {"targets", "clients", "run", "fixtures", "budget"},
     "telemetry_fixtures": SHARED | {"targets", "clients", "run", "fixtures", "budget"},
-    "plugin": SHARED | {"targets", "fixtures", "device_fixtures", "telemetry_fixtures", "run", "evidence"},
+    "secrecy": set(),
+    "plugin": SHARED | {"targets", "fixtures", "device_fixtures", "telemetry_fixtures", "run", "evidence", "secrecy"},
     "terminal": SHARED,
     "ending": SHARED | {"terminal"},
     "console": SHARED | {"settings", "sdk_guest", "terminal"},
@@ -51,11 +52,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator": SHARED | {"kit", "clients", "terminal"},
     "redrive": SHARED | {"targets", "clients", "terminal"},
     "sweep": SHARED | {"targets", "clients"},
-    "stack_commands": SHARED | {"targets", "terminal", "ending"},
-    "sweep_commands": SHARED | {"targets", "terminal", "ending", "sweep"},
+    "command_options": {"errors"},
+    "stack_commands": SHARED | {"targets", "terminal", "ending", "command_options"},
+    "sweep_commands": SHARED | {"targets", "terminal", "ending", "command_options", "sweep"},
     "report_commands": SHARED | {"report", "terminal", "ending"},
     "cli": SHARED
-    | {"settings", "targets", "clients", "report", "terminal", "ending", "console", "demo"}
+    | {"settings", "targets", "clients", "report", "terminal", "ending", "command_options", "console", "demo"}
     | {"registration", "simulator", "redrive", "stack_commands", "sweep_commands", "report_commands"},
     "__main__": {"cli"},
     "__init__": SHARED | {"targets", "clients", "fixtures", "device_fixtures", "telemetry_fixtures"},

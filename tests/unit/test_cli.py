@@ -17,6 +17,7 @@ from harness.clients.redriving import MIN_AGE_SECONDS
 from harness.errors import ConnectionRefused, SettingsError, TargetUnavailable
 from harness.registration import MadeKit
 from harness.targets import ready
+from harness.targets.options import TargetOptions
 
 COMMANDS = [
     *("client", "demo", "deploy", "destroy", "device", "kit", "listen", "outputs", "publish", "redrive", "report"),
@@ -245,7 +246,7 @@ def test_demo_and_serve_pass_their_options_on(monkeypatch: pytest.MonkeyPatch, t
     )
 
     assert served.exit_code == 7
-    assert seen["demo"] == {"clients": 5, "messages": 2, "devices": 0, "ready_file": None}
+    assert seen["demo"] == {"clients": 5, "messages": 2, "devices": 0, "options": TargetOptions()}
     assert (seen["serve"]["ready_file"], seen["serve"]["no_stack"]) == (tmp_path / "r.json", True)
     assert list(seen["serve"]["quirks"]) == ["A=1", "B=2"]
     assert (seen["serve"]["options"].wss_port, seen["serve"]["options"].region) == (8443, "eu-west-1")
@@ -395,7 +396,41 @@ def test_kit_asks_which_target(kits: list[dict[str, Any]], ready_file: Path) -> 
     assert kits == []
 
 
-@pytest.mark.parametrize("command", [("kit", "dev-1", "--out", "o"), ("redrive",)])
+def test_demo_may_be_at_any_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a ready file, by outputs or by a stack's name, each typed before any variable; accounts and program too."""
+    seen: list[TargetOptions] = []
+
+    def run_demo(*_: Any, options: TargetOptions, **__: Any) -> int:
+        seen.append(options)
+        return 0
+
+    monkeypatch.setattr("harness.demo.run_demo", run_demo)
+    monkeypatch.setenv("HARNESS_READY_FILE", "serve.json")
+
+    assert invoke("demo").exit_code == 0
+    assert invoke("demo", "--stack-outputs", "o.json", "--aws-account", "123456789012").exit_code == 0
+    assert invoke("demo", "--pulumi-stack", "dev", "--aws-account", "1,2", "--program", "p").exit_code == 0
+
+    assert seen == [
+        TargetOptions(ready_file=Path("serve.json")),
+        TargetOptions(stack_outputs=Path("o.json"), aws_accounts=("123456789012",)),
+        TargetOptions(pulumi_stack="dev", aws_accounts=("1", "2"), stack=Path("p")),
+    ]
+
+
+def test_demo_in_an_account_needs_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who types an account does not get a stand-in instead; who has one exported does."""
+    monkeypatch.setattr("harness.demo.run_demo", lambda *_, **__: 0)
+
+    refused = invoke("demo", "--aws-account", "123456789012")
+
+    assert (refused.exit_code, refused.output.count("\n")) == (4, 1)
+    assert "--stack-outputs" in refused.output
+    monkeypatch.setenv("HARNESS_AWS_ACCOUNT", "123456789012")
+    assert invoke("demo").exit_code == 0
+
+
+@pytest.mark.parametrize("command", [("demo",), ("kit", "dev-1", "--out", "o"), ("redrive",)])
 def test_commands_refuse_two_targets(
     kits: list[dict[str, Any]], redrives: list[dict[str, Any]], ready_file: Path, command: tuple[str, ...]
 ) -> None:

@@ -229,7 +229,8 @@ async def test_guest_says_what_to_check_when_nobody_vouches_for_the_endpoint(
 ) -> None:
     """TLS tells no reason, so the sentence names the option that is most likely wrong; known reasons stay."""
 
-    async def connect() -> None:
+    async def connect(*, insist: bool) -> None:
+        assert insist
         raise ConnectionRefused("public-1", how=how, because=because)
 
     client: Any = SimpleNamespace(client_id="public-1", inbox=_Silence(), connect=connect)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ import pytest
 from harness.console import Heard, Identity
 from harness.demo import GREETING, Scoreboard, Tally, broadcast, percentile, run_demo, show, table, texts
 from harness.demo_devices import Stored
-from harness.errors import TargetUnavailable
+from harness.errors import HarnessError, TargetUnavailable, TeardownError
+from harness.targets.options import TargetOptions
 from harness.targets.outputs import StackOutputs
 from harness.terminal import Terminal
 
@@ -27,12 +29,35 @@ class Room:
     Args:
         deaf: hint of a guest to the texts it does not hear.
         broken: hint of a guest whose disconnecting fails.
+        refuses: what everybody's subscribing fails with.
+        left: what taking back the guests' identities fails with.
     """
 
-    def __init__(self, deaf: dict[str, set[str]] | None = None, broken: str | None = None) -> None:
+    def __init__(
+        self,
+        deaf: dict[str, set[str]] | None = None,
+        broken: str | None = None,
+        *,
+        refuses: HarnessError | None = None,
+        left: HarnessError | None = None,
+    ) -> None:
         self.deaf = deaf or {}
         self.broken = broken
+        self.refuses = refuses
+        self.left = left
+        self.closed = 0
         self.guests: dict[str, RoomGuest] = {}
+
+    def make(self, hint: str) -> RoomGuest:
+        """Let one more in, as the demonstration asks for it."""
+        return self.make_guest(hint)
+
+    def close(self) -> None:
+        """Take back what the guests left, when all of them are gone."""
+        assert all(guest.is_stopped for guest in self.guests.values())
+        self.closed += 1
+        if self.left is not None:
+            raise self.left
 
     def make_guest(self, hint: str) -> RoomGuest:
         """Let one more in."""
@@ -60,6 +85,8 @@ class RoomGuest:
 
     async def subscribe(self, topic: str) -> None:
         """Listen."""
+        if self._room.refuses is not None:
+            raise self._room.refuses
         self._topics.add(topic)
 
     async def publish(self, topic: str, message: str) -> None:
@@ -244,7 +271,9 @@ class DemoTarget:
 def demo(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, list[str]]]:
     """Run the whole demonstration at a made-up target; give exit code and lines."""
 
-    def demo(results: list[Stored], *, room: Room | None = None, **outputs: Any) -> tuple[int, list[str]]:
+    def demo(
+        results: list[Stored], *, room: Room | None = None, options: TargetOptions | None = None, **outputs: Any
+    ) -> tuple[int, list[str]]:
         target, out = DemoTarget(OUTPUTS | outputs), io.StringIO()
 
         async def report(_: Any, *, count: int, patience: float, show: Any) -> list[Stored]:
@@ -254,12 +283,17 @@ def demo(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, list[str]]
 
         monkeypatch.setattr("harness.demo._make_target", lambda _: target)
         monkeypatch.setattr("harness.demo_devices.report_readings", report)
-        monkeypatch.setattr("harness.sdk_guest.make_demo_guests", lambda *_, **__: (room or Room()).make_guest)
+        room = room or Room()
+        monkeypatch.setattr("harness.sdk_guest.DemoGuests", lambda *_, **__: room)
         terminal = Terminal(out, io.StringIO())
         try:
-            code = run_demo(terminal, clients=1, messages=1, devices=len(results), ready_file=None)
+            code = run_demo(terminal, clients=1, messages=1, devices=len(results), options=options or TargetOptions())
+        except HarnessError as error:
+            error.add_note(out.getvalue())
+            raise
         finally:
             assert target.is_stopped
+            assert room.closed == bool(room.guests)
         return code, out.getvalue().splitlines()
 
     return demo
@@ -327,10 +361,49 @@ def test_demo_without_devices_ends_with_the_first_path(demo: Callable[..., tuple
     assert lines[-1].startswith("[demo] delivered 1 of 1")
 
 
-@pytest.mark.parametrize("lacking", ["rule_name", "receiver_url"])
+@pytest.mark.parametrize("lacking", ["rule_name", "receiver_url", "table_name"])
 def test_demo_says_what_a_stack_without_telemetry_lacks(
     demo: Callable[..., tuple[int, list[str]]], lacking: str
 ) -> None:
-    """A stack that was deployed without a receiver has no second path: a sentence says what to set."""
-    with pytest.raises(TargetUnavailable, match="set receiverUrl"):
+    """A stack that was deployed without a receiver has no second path: a sentence says what to do, before the first."""
+    with pytest.raises(TargetUnavailable, match=r"set receiverUrl .*; --devices 0 does without\.") as refused:
         demo([Stored(number=1, seconds=1.0)], **{lacking: None})
+
+    assert refused.value.__notes__ == ["[demo] starting the stand-in\n"]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (TargetOptions(), "[demo] starting the stand-in"),
+        (TargetOptions(stack=Path("program")), "[demo] starting the stand-in"),
+        (TargetOptions(ready_file=Path("serve.json")), "[demo] using the stand-in"),
+        (TargetOptions(stack_outputs=Path("outputs.json")), "[demo] using the stack on AWS: outputs.json"),
+        (TargetOptions(pulumi_stack="dev"), "[demo] using the stack on AWS: dev"),
+    ],
+)
+def test_demo_says_first_where_it_is(
+    demo: Callable[..., tuple[int, list[str]]], options: TargetOptions, line: str
+) -> None:
+    """The first line says whether this goes to an account, and to which stack: a variable may have said so."""
+    assert demo([], options=options)[1][0] == line
+
+
+def test_demo_that_leaves_a_guest_behind_has_failed(demo: Callable[..., tuple[int, list[str]]]) -> None:
+    """All was shown, and yet something is left in the account: that is no success."""
+    left = TeardownError(["1 guest identity"], remedy="sweep")
+
+    with pytest.raises(TeardownError, match="1 guest identity") as raised:
+        demo([], room=Room(left=left))
+
+    assert "[demo] delivered 1 of 1" in raised.value.__notes__[0]
+
+
+def test_demo_says_what_is_left_when_something_else_failed(demo: Callable[..., tuple[int, list[str]]]) -> None:
+    """Why it ended is what it ends with; what could not be taken back is a line before."""
+    left = TeardownError(["1 guest identity"], remedy="sweep")
+
+    with pytest.raises(TargetUnavailable, match="Nobody there") as raised:
+        demo([], room=Room(refuses=TargetUnavailable("Nobody there."), left=left))
+
+    assert raised.value.__notes__[0].endswith("[demo] left behind: 1 guest identity; sweep\n")

@@ -73,8 +73,9 @@ class FakeDevice:
         self._site = site
         self.thing_name = self.client_id = name
 
-    async def connect(self) -> None:
-        """Connect."""
+    async def connect(self, *, insist: bool) -> None:
+        """Connect, as one that has to be let in."""
+        assert insist
         self._site.at(f"connect {self.thing_name}")
 
     async def publish_reading(self, temp: float) -> Any:
@@ -116,7 +117,7 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sequence[Stored]]:
 
     def report(site: Site, *, count: int = 2) -> Sequence[Stored]:
         environment: Any = SimpleNamespace(
-            client=site.client, outputs=SimpleNamespace(device_policy_name="device"), names=None
+            client=site.client, outputs=SimpleNamespace(device_policy_name="device"), names=None, is_shared=False
         )
         monkeypatch.setattr(demo_devices, "Identities", lambda **_: FakeIdentities(site))
         monkeypatch.setattr(demo_devices, "_device", lambda _, identity, **__: FakeDevice(site, identity))
@@ -211,6 +212,35 @@ def test_what_is_left_behind_is_told_and_hides_no_failure(report: Callable[..., 
     assert site.lines == ["[demo] left behind: thing dev-1; remove it"]
 
 
+def test_interruption_while_devices_leave_deregisters_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is shown and nobody waits for anything any more: what is registered goes all the same."""
+    site = Site()
+
+    async def interrupt() -> None:
+        leaving = asyncio.Event()
+
+        class Slow(FakeDevice):
+            async def has_stopped(self) -> bool:
+                leaving.set()
+                return await asyncio.get_running_loop().create_future()
+
+        environment: Any = SimpleNamespace(
+            client=site.client, outputs=SimpleNamespace(device_policy_name="device"), names=None, is_shared=False
+        )
+        monkeypatch.setattr(demo_devices, "Identities", lambda **_: FakeIdentities(site))
+        monkeypatch.setattr(demo_devices, "_device", lambda _, identity, **__: Slow(site, identity))
+        monkeypatch.setattr(demo_devices, "_rows", lambda *_, **__: FakeRows(site))
+        task = asyncio.ensure_future(report_readings(environment, count=2, patience=20.0, show=site.lines.append))
+        await leaving.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(interrupt())
+
+    assert (site.steps[-1], site.registered) == ("remove", 0)
+
+
 def test_interruption_waits_for_what_is_being_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread cannot be interrupted: what it registers after the interruption is deregistered all the same."""
     site = Site()
@@ -226,7 +256,7 @@ def test_interruption_waits_for_what_is_being_registered(monkeypatch: pytest.Mon
                 return super().make(count)
 
         environment: Any = SimpleNamespace(
-            client=site.client, outputs=SimpleNamespace(device_policy_name="device"), names=None
+            client=site.client, outputs=SimpleNamespace(device_policy_name="device"), names=None, is_shared=False
         )
         monkeypatch.setattr(demo_devices, "Identities", lambda **_: Slow(site))
         monkeypatch.setattr(demo_devices, "_rows", lambda *_, **__: FakeRows(site))

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import zipfile
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
@@ -136,6 +136,7 @@ def test_kit_holds_nothing_of_the_operator_s(folder: Path) -> None:
         "mqttsPort": 40003,
         "region": "us-east-1",
         "telemetryTopic": "things/telemetry",
+        "isPortShared": False,
     }
 
 
@@ -305,6 +306,8 @@ def test_kit_with_another_key_is_refused(folder: Path) -> None:
         ({"mqttsPort": 0}, "mqttsPort"),
         ({"mqttsPort": 65536}, "mqttsPort"),
         ({"telemetryTopic": ["things/telemetry"]}, "telemetryTopic"),
+        ({"isPortShared": None}, "isPortShared"),
+        ({"isPortShared": 1}, "isPortShared"),
     ],
 )
 def test_description_that_lacks_something_says_what(folder: Path, change: dict[str, object], named: str) -> None:
@@ -316,6 +319,15 @@ def test_description_that_lacks_something_says_what(folder: Path, change: dict[s
 
     with pytest.raises(SettingsError, match=f"{DESCRIPTION} says {named}$"):
         read_kit(folder)
+
+
+def test_kit_of_an_earlier_version_is_read(folder: Path) -> None:
+    """It says nothing of whether its port is shared, and it was not."""
+    described = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+    del described["isPortShared"]
+    (folder / DESCRIPTION).write_text(json.dumps(described), "utf-8")
+
+    assert read_kit(folder).kit == KIT
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, "null"])
@@ -360,6 +372,19 @@ def test_script_publishes_once_without_thingwright(folder: Path, make_bin: Calla
         *("-m", '{"deviceId": "dev:1_a-b", "temp": 21.5}'),
         f"in {folder.resolve()}",
     ]
+
+
+@pytest.mark.parametrize("change", [{"mqtts_port": 443}, {"is_port_shared": True}], ids=str)
+def test_script_names_mqtt_where_a_websocket_may_be_meant(
+    tmp_path: Path, files: dict[str, str], make_bin: Callable[..., Path], change: dict[str, Any]
+) -> None:
+    """On a port that serves both, whoever names no protocol in the handshake may not be let in."""
+    folder = KitFolder(tmp_path / "kit").write(files | {SCRIPT: replace(KIT, **change).script()})
+
+    done = start(folder / SCRIPT, path=make_bin("mosquitto_pub"))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--tls-alpn x-amzn-mqtt-ca -m" in " ".join(done.stdout.splitlines())
 
 
 def test_script_says_what_to_install(folder: Path, make_bin: Callable[..., Path]) -> None:

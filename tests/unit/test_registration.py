@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ID = "0123abcd" * 8
 ARN = f"arn:aws:iot:us-east-1:123456789012:cert/{ID}"
-STEPS = ["describe_thing", "create_thing", "create_keys_and_certificate", "attach_policy", "attach_thing_principal"]
+STEPS = ["describe_thing", "create_thing", "create_keys_and_certificate", "attach_thing_principal", "attach_policy"]
 ALL_OF_IT = {"thing dev-1", "ACTIVE", "policy device-policy", "dev-1 has the certificate"}
 
 
@@ -178,6 +178,18 @@ def test_device_is_registered_and_has_its_kit(
     assert (kit.kit.thing_name, kit.kit.client_id, kit.kit.region) == ("dev-1", "dev-1", "eu-west-1")
     assert (kit.kit.endpoint, kit.kit.mqtts_port) == ("localhost", 40003)
     assert kit.authority.read_bytes() == ca_file.read_bytes()
+
+
+def test_certificate_has_its_thing_before_it_may_do_anything(
+    make_environment: Callable[..., Environment], tmp_path: Path
+) -> None:
+    """What is left when the process is killed meanwhile lets nobody in, and the thing tells whose it is."""
+    iot, had = FakeIot(), dict[str, set[str]]()
+    iot.on_call = lambda operation: had.update({operation: set(iot.has)})
+
+    make_kit(make_environment(iot), "dev-1", out=tmp_path / "kit")
+
+    assert had["attach_policy"] == ALL_OF_IT - {"policy device-policy"}
 
 
 def test_kit_is_nobody_s_to_sweep(make_environment: Callable[..., Environment], tmp_path: Path) -> None:
@@ -338,7 +350,7 @@ def test_file_that_cannot_be_written_takes_all_back(
 def test_what_cannot_be_taken_back_is_named(make_environment: Callable[..., Environment], tmp_path: Path) -> None:
     """The sentence says what failed first and what is left behind; every other step back is taken."""
     fails: dict[str, BaseException] = {
-        name: refused(name) for name in ("attach_thing_principal", "detach_policy", "delete_certificate")
+        name: refused(name) for name in ("attach_policy", "detach_policy", "delete_certificate")
     }
     iot = FakeIot(fails)
 
@@ -351,7 +363,7 @@ def test_what_cannot_be_taken_back_is_named(make_environment: Callable[..., Envi
     assert f"certificate {ID} (" in left
     assert "its policy device-policy (" in left
     assert "thing" not in left
-    assert iot.has == {"INACTIVE", "policy device-policy"}
+    assert iot.has == {"INACTIVE"}
 
 
 def test_interrupted_way_back_still_says_what_is_left(
@@ -372,4 +384,5 @@ def test_kit_s_description_names_no_key_of_the_operator_s(
     made = make_kit(make_environment(FakeIot()), "dev-1", out=tmp_path / "kit")
 
     described = json.loads((made.path / "kit.json").read_text("utf-8"))
-    assert sorted(described) == ["clientId", "endpoint", "mqttsPort", "region", "telemetryTopic", "thingName"]
+    where = ["endpoint", "isPortShared", "mqttsPort", "region", "telemetryTopic"]
+    assert sorted(described) == ["clientId", *where, "thingName"]

@@ -1,4 +1,4 @@
-"""A run in pieces: its settings, its budget, what fixtures declare; whole runs are in `test_plugin`."""
+"""A run in pieces: its settings, its budget, what fixtures declare; whole runs are in `plugin`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from harness.budget import MAX_MESSAGES, MAX_THINGS
 from harness.errors import SettingsError, TargetError, TargetUnavailable
 from harness.run import Run, RunSettings, needs, parse_capability
 from harness.targets.base import Capability
+from harness.targets.localstack import IMAGE
 from harness.targets.options import TargetOptions
 from harness.targets.probed import ProbedTarget
 
@@ -66,6 +67,14 @@ def test_only_a_target_that_nobody_knows_is_tried() -> None:
 
     assert isinstance(Run(RunSettings(target="endpoint", clients=1, options=by_url)).target, ProbedTarget)
     assert not isinstance(Run(RunSettings(target="embedded", clients=1)).target, ProbedTarget)
+
+
+def test_a_run_knows_which_server_its_target_starts() -> None:
+    """Before it starts, so that evidence of a run that was broken off says so too; of other servers nobody knows."""
+    with_token = TargetOptions(localstack_token="t")
+
+    assert Run(RunSettings(target="localstack", clients=1, options=with_token)).versions == {"localstack": IMAGE}
+    assert Run(RunSettings(target="embedded", clients=1)).versions == {}
 
 
 def test_a_worker_has_the_runs_id_and_a_name_of_its_own() -> None:

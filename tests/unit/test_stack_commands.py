@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from harness import cli
-from harness.stack_commands import accounts_of
+from harness.command_options import accounts_of
 from harness.targets import ready
 from harness.targets.embedded.options import DEFAULT_STACK
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.targets.ready import ReadyFile
+    from tests.unit.conftest import LeadTo, Serving
 
 ACCOUNT = "123456789012"
 OTHER_ACCOUNT = "210987654321"
@@ -81,40 +82,18 @@ class Pulumi:
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadyFile]:
+def cloud(serving: Serving) -> Iterator[ReadyFile]:
     """A ``thingwright serve --no-stack`` in a process of its own; it has to end well."""
-    ready_file = tmp_path_factory.mktemp("serve") / "ready.json"
-    command = ["-m", "harness", "serve", "--no-stack", "--ready-file", str(ready_file)]
-    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert any(str(ready_file) in line for line in server.stdout)
-        try:
-            yield ready.read(ready_file)
-        finally:
-            server.terminate()
-    assert server.returncode == 0
+    with serving("--no-stack") as ready_file:
+        yield ready.read(ready_file)
 
 
 @pytest.fixture(autouse=True)
-def shell(cloud: ReadyFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+def shell(cloud: ReadyFile, lead_to: LeadTo) -> pytest.MonkeyPatch:
     """A shell whose AWS settings lead to the stand-in, and nothing of the person who runs the tests."""
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "BOTO_", "HARNESS_", "PULUMI_")):
-            monkeypatch.delenv(name)
-    settings = {
-        "AWS_ENDPOINT_URL": cloud.control_plane_url,
-        "AWS_ACCESS_KEY_ID": cloud.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": cloud.secret_access_key,
-        "AWS_REGION": cloud.region,
-        "AWS_CONFIG_FILE": str(tmp_path / "config"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "*",
-        "COLUMNS": "200",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    return monkeypatch
+    shell = lead_to(cloud)
+    shell.setenv("COLUMNS", "200")
+    return shell
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from harness.clients.redriving import Outcome
 from harness.clients.rules import Rule
 from harness.errors import ExpectationError, TargetUnavailable, TeardownError
 from harness.targets.base import Capability
-from harness.targets.names import Names
+from harness.targets.marks import find_mark
+from harness.targets.names import Names, make_run_id
 from harness.targets.outputs import StackOutputs
 from harness.telemetry_fixtures import Telemetry
 
@@ -193,10 +194,33 @@ async def test_a_further_receiver_is_made_and_stopped(
     first, second = await make_receiver(), await make_receiver()
     await first.stop("term")
 
-    assert (first.ingest_url, first.name, second.name) == (OWN, "r-run-1", "r-run-2")
+    assert (first.ingest_url, first.name, second.name) == (f"{OWN}?for=r-run-1", "r-run-1", "r-run-2")
     assert first.destination is not None
     assert await first.destination.status() == "ENABLED"
     faults.stop_receiver.assert_awaited_once_with("r-run-1", how="term")
+
+
+async def test_what_a_further_receiver_is_posted_to_by_says_whose_it_is(
+    left: None,
+    left_running: None,
+    make_receiver: MakeReceiver,
+    make_rule: MakeRule,
+    environment: Mock,
+    iot: FakeIot,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its destination has no name but its URL, which is all that a sweep knows of one that a killed run left."""
+    monkeypatch.setattr("harness.clients.receiver.ReceiverView.metrics", AsyncMock(return_value={}))
+    environment.names = Names(run_id := make_run_id(), worker="gw0")
+
+    own = await make_receiver()
+    rule = await make_rule(topic="mine", url=own.ingest_url)
+
+    (url,) = iot.destinations.values()
+    mark = find_mark(url)
+    assert mark is not None
+    assert mark.run_id == run_id
+    assert rule.urls == (url,)
 
 
 async def test_the_views_are_of_the_stacks_own(
@@ -409,4 +433,14 @@ async def test_another_number_of_letters_is_told(
     redriver.outcomes += [Outcome(redriven=there), Outcome()]
 
     with pytest.raises(ExpectationError, match=f"1 dead letters of mine were to be dealt with.*{told}"):
+        await redrive(Rule(name="mine", sql=""), letters=1)
+
+
+async def test_letters_that_a_redrive_could_not_give_back_are_told_at_once(
+    redriver: type[FakeRedriver], redrive: Redrive
+) -> None:
+    """And not by the next who waits for one of them: nobody sees them for minutes."""
+    redriver.outcomes += [Outcome(left=Counter(later=1), kept=Counter(InternalError=7))]
+
+    with pytest.raises(ExpectationError, match=r"could not be given back, .* \(InternalError\): 7"):
         await redrive(Rule(name="mine", sql=""), letters=1)

@@ -17,6 +17,7 @@ TOO_HOT = 30
 config = pulumi.Config()
 wss_port = config.get_int("iotWssPort") or 443
 receiver_url = config.get("receiverUrl") or None
+run_id = config.get("runId") or None
 
 region = aws.get_region().region
 account_id = aws.get_caller_identity().account_id
@@ -126,6 +127,8 @@ aws.iam.RolePolicy(
 
 if receiver_url:
     ingest_url = f"{receiver_url}/ingest"
+    if run_id:  # by its URL alone a sweep knows whose a destination is
+        ingest_url += f"?for={run_id}"
     destination = aws.cloudcontrol.Resource(
         "receiver",
         type_name="AWS::IoT::TopicRuleDestination",

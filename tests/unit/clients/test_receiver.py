@@ -255,6 +255,7 @@ async def test_a_receiver_of_a_tests_own_is_stopped_and_started(scene: Scene, fa
 
     faults = FakeFaults()
     receiver = RunningReceiver("r-1", fake.url, faults=faults, stories=scene.stories, tls=fake.tls)
+    assert receiver.ingest_url == f"{fake.url}/ingest?for=r-1"
 
     await receiver.stop()
     assert not receiver.is_running

@@ -6,7 +6,6 @@ import json
 import shutil
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.targets.base import Environment
+    from tests.unit.conftest import Serving
 
 PATIENCE = 30.0
 TOPIC = "fleet/hello"
@@ -84,18 +84,10 @@ class Heard:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+def environment(serving: Serving) -> Iterator[Environment]:
     """A ``thingwright serve --no-stack`` in a process of its own; it has to end well."""
-    ready_file = tmp_path_factory.mktemp("serve") / "ready.json"
-    command = ["-m", "harness", "serve", "--no-stack", "--ready-file", str(ready_file)]
-    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert any(str(ready_file) in line for line in server.stdout)
-        try:
-            yield EndpointTarget(ready_file).start()
-        finally:
-            server.terminate()
-    assert server.returncode == 0
+    with serving("--no-stack") as ready_file:
+        yield EndpointTarget(ready_file).start()
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,8 @@ def without_signatures(environment: Environment, tmp_path: Path) -> Iterator[Env
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         if b"X-Amz-Signature=" in head:
-            await relay(head, reader, writer, behind=environment)
+            context = ssl.create_default_context(cafile=environment.outputs.ca_file)
+            await relay(head, reader, writer, port=environment.wss_port, context=context)
             return
         (key,) = re.findall(rb"(?im)^sec-websocket-key: (.*?)\r$", head)
         accept = base64.b64encode(hashlib.sha1(key + HANDSHAKE_GUID, usedforsecurity=False).digest())
@@ -151,14 +152,48 @@ def silent(environment: Environment) -> Iterator[Environment]:
         yield replace(environment, stack_outputs=outputs)
 
 
+@pytest.fixture
+def named() -> list[str | None]:
+    """What each connection to the shared port named, in the order they came; None: nothing that is known there."""
+    return []
+
+
+@pytest.fixture
+def shared_port(environment: Environment, named: list[str | None], tmp_path: Path) -> Iterator[Environment]:
+    """Where MQTT and WebSocket are on one port, as LocalStack has them, and whoever names neither is not let in.
+
+    A connection goes on, still encrypted, to the port of the stand-in that speaks what its ClientHello names.
+    """
+    ports = {"x-amzn-mqtt-ca": environment.mqtts_port, "http/1.1": environment.wss_port}
+    context, _ = make_context(tmp_path)
+    context.set_alpn_protocols(list(ports))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # TLS 1.3 might ask for a second ClientHello before it chooses
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello, protocol = await read_hello(reader, context)
+        named.append(protocol)
+        if protocol is not None:
+            await relay(hello, reader, writer, port=ports[protocol])
+
+    with listening(serve) as port:
+        outputs = replace(environment.outputs, iot_mqtts_port=port, iot_wss_url=f"wss://localhost:{port}/mqtt")
+        yield replace(environment, mqtts_port=port, wss_port=port, stack_outputs=outputs)
+
+
 @contextlib.contextmanager
 def door(serve: Serve, *, folder: Path) -> Iterator[tuple[int, Path]]:
     """Listen with TLS and a certificate of one's own; give the port and the CA's file."""
+    context, ca_file = make_context(folder)
+    with listening(serve, context=context) as port:
+        yield port, ca_file
+
+
+def make_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Make what a TLS server needs, with a certificate of its own; give the CA's file, too."""
     identity = make_server_identity(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(identity.certificate, identity.key)
-    with listening(serve, context=context) as port:
-        yield port, identity.ca
+    return context, identity.ca
 
 
 @contextlib.contextmanager
@@ -193,12 +228,31 @@ def listening(serve: Serve, *, context: ssl.SSLContext | None = None) -> Iterato
         loop.close()
 
 
+async def read_hello(reader: asyncio.StreamReader, context: ssl.SSLContext) -> tuple[bytes, str | None]:
+    """Read a ClientHello; give it with the protocol that a server with this context would choose from it."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    negotiation = context.wrap_bio(incoming, outgoing, server_side=True)
+    hello = b""
+    while not outgoing.pending:  # the ServerHello, as soon as the ClientHello is complete
+        if not (data := await reader.read(65_536)):
+            return hello, None
+        hello += data
+        incoming.write(data)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            negotiation.do_handshake()
+    return hello, negotiation.selected_alpn_protocol()
+
+
 async def relay(
-    head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, behind: Environment
+    head: bytes,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    *,
+    port: int,
+    context: ssl.SSLContext | None = None,
 ) -> None:
-    """Pass a connection on to the stand-in, from its first bytes on."""
-    context = ssl.create_default_context(cafile=behind.outputs.ca_file)
-    from_broker, to_broker = await asyncio.open_connection("localhost", behind.wss_port, ssl=context)
+    """Pass a connection on to a port of the stand-in, from its first bytes on."""
+    from_broker, to_broker = await asyncio.open_connection("localhost", port, ssl=context)
 
     async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

@@ -174,7 +174,7 @@ def test_what_was_not_deployed_is_missing_without_a_try(environment: Environment
     assert probe(bare, patience=PATIENCE) == {
         Capability.TRACE: "there is no admin API",
         Capability.FAULTS: "there is no admin API",
-        Capability.READY_FILE: "it was not started by `thingwright serve`",
+        Capability.COMMANDS: "the commands know a target by a ready file or by the outputs of a stack on AWS",
         Capability.HTTP_ACTION: "the stack has no rule that posts to a receiver",
         Capability.DESTINATION_CONFIRMATION: "the stack has no destination of a rule",
     }

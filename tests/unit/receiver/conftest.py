@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 import threading
@@ -24,9 +25,12 @@ from receiver.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from receiver.reading import Row
+
+    Answering = Callable[[type[BaseHTTPRequestHandler]], AbstractContextManager[str]]
 
 SECRET = "the-current-secret"
 OLD_SECRET = "the-old-secret"
@@ -165,8 +169,35 @@ class Endpoint:
     gate: threading.Event = field(default_factory=threading.Event)
 
 
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that left, which is what some tests are about."""
+
+
+@pytest.fixture(scope="session")
+def answering() -> Answering:
+    """Answer HTTP requests on loopback, on a thread of its own and without a log; give the URL."""
+
+    @contextlib.contextmanager
+    def answer(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+        quiet = type("Handler", (handler,), {"log_message": lambda *_: None})
+        with _Quiet(("127.0.0.1", 0), quiet) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{server.server_port}"
+            finally:
+                server.shutdown()
+                thread.join()
+
+    return answer
+
+
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
+def endpoint(answering: Answering) -> Iterator[Endpoint]:
     """Listen on loopback."""
     told = Endpoint()
     told.gate.set()
@@ -193,23 +224,9 @@ def endpoint() -> Iterator[Endpoint]:
 
         do_GET = do_POST  # noqa: N815 - as the base class has it
 
-        def log_message(self, *_: object) -> None:
-            """Write nothing."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """Say nothing of clients that left, which is what some tests are about."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        told.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with answering(Handler) as told.url:
         yield told
         told.gate.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="session")

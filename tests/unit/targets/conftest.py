@@ -1,21 +1,35 @@
-"""Children that take no time to start, in the place of the stand-in's own, and a look at who is running."""
+"""Children that take no time to start, in the place of the stand-in's own, and a look at who is running.
+
+Also a stand-in in the role of a foreign emulator, which stacks are deployed into.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import ssl
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from harness.targets.embedded import SupervisorOptions
+from harness.clients.admin import AdminApi
+from harness.targets.aws_clients import make_client
+from harness.targets.base import Credentials
+from harness.targets.embedded import Supervisor, SupervisorOptions
+from harness.targets.embedded.certificates import make_server_identity
 from harness.targets.embedded.children import Children
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from harness.targets.ready import ReadyFile
 
 FAKE_CHILD = '''
 """A child that follows the supervisor's contract: fake.py ROLE MODE and --config FILE, or the two descriptors."""
@@ -186,3 +200,78 @@ def eventually() -> Callable[[Callable[[], object]], None]:
 def python() -> str:
     """The interpreter under test."""
     return sys.executable
+
+
+def _fetch(url: str) -> None:
+    urllib.request.urlopen(url).close()  # noqa: S310 - the stand-in's, on loopback
+
+
+class _Receiver(BaseHTTPRequestHandler):
+    """Confirms whatever asks for it, as a receiver does that trusts the stand-in."""
+
+    def do_POST(self) -> None:
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        if "enableUrl" in message:
+            threading.Thread(target=_fetch, args=(message["enableUrl"],)).start()
+
+    def log_message(self, *_arguments: Any) -> None:
+        pass
+
+
+class Place(NamedTuple):
+    """A stand-in in the role of a foreign emulator, and a receiver that it trusts."""
+
+    url: str
+    credentials: Credentials
+    admin: AdminApi
+    receiver_url: str
+    ready: ReadyFile
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of the account."""
+        return make_client(service, region="us-east-1", endpoint_url=self.url, credentials=self.credentials)
+
+    def content(self) -> dict[str, list[str]]:
+        """List everything that a stack may make."""
+        iot = self.client("iot")
+        roles = [each["RoleName"] for each in self.client("iam").list_roles()["Roles"]]
+        pools = self.client("cognito-identity").list_identity_pools(MaxResults=60)["IdentityPools"]
+        return {
+            "pools": sorted(each["IdentityPoolName"] for each in pools),
+            "roles": sorted(roles),
+            "policies": sorted(each["policyName"] for each in iot.list_policies()["policies"]),
+            "rules": sorted(each["ruleName"] for each in iot.list_topic_rules()["rules"]),
+            "destinations": sorted(each["arn"] for each in iot.list_topic_rule_destinations()["destinationSummaries"]),
+            "tables": sorted(self.client("dynamodb").list_tables()["TableNames"]),
+            "queues": sorted(self.client("sqs").list_queues().get("QueueUrls", [])),
+        }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A stand-in without a stack in the role of a foreign emulator, for all tests of a file."""
+    identity = make_server_identity(tmp_path_factory.mktemp("receiver"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.certificate, identity.key)
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
+    receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
+    thread = threading.Thread(target=receiver.serve_forever)
+    thread.start()
+    supervisor = Supervisor(SupervisorOptions(stack=None, http_ca_file=identity.ca))
+    try:
+        ready = supervisor.start()
+        yield Place(
+            url=ready.control_plane_url,
+            credentials=Credentials(access_key_id=ready.access_key_id, secret_access_key=ready.secret_access_key),
+            admin=AdminApi(ready.admin_url, ready.admin_token),
+            receiver_url=f"https://localhost:{receiver.server_address[1]}",
+            ready=ready,
+        )
+    finally:
+        supervisor.stop()
+        receiver.shutdown()
+        thread.join()
+        receiver.server_close()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from harness.targets import ready
 from harness.targets.aws import AwsTarget, read_outputs
 from harness.targets.aws_clients import make_own_client, own_region
 from harness.targets.base import Capability, Credentials
+from harness.targets.marks import find_mark
 from harness.targets.options import TargetOptions
 from harness.targets.registry import make_target
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from harness.targets.ready import ReadyFile
+    from tests.unit.conftest import LeadTo, Serving
 
 ACCOUNT = "123456789012"
 OTHER_ACCOUNT = "210987654321"
@@ -37,39 +38,16 @@ FAKE_PULUMI = Path(__file__).with_name("fake_pulumi.py")
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadyFile]:
+def cloud(serving: Serving) -> Iterator[ReadyFile]:
     """A ``thingwright serve`` with its stack, in a process of its own; it has to end well."""
-    ready_file = tmp_path_factory.mktemp("serve") / "ready.json"
-    command = ["-m", "harness", "serve", "--ready-file", str(ready_file)]
-    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert any(str(ready_file) in line for line in server.stdout)
-        try:
-            yield ready.read(ready_file)
-        finally:
-            server.terminate()
-    assert server.returncode == 0
+    with serving() as ready_file:
+        yield ready.read(ready_file)
 
 
 @pytest.fixture(autouse=True)
-def shell(cloud: ReadyFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+def shell(cloud: ReadyFile, lead_to: LeadTo) -> pytest.MonkeyPatch:
     """A shell whose AWS settings lead to the stand-in, and nothing of the person who runs the tests."""
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "BOTO_", "HARNESS_")):
-            monkeypatch.delenv(name)
-    settings = {
-        "AWS_ENDPOINT_URL": cloud.control_plane_url,
-        "AWS_ACCESS_KEY_ID": cloud.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": cloud.secret_access_key,
-        "AWS_REGION": cloud.region,
-        "AWS_CONFIG_FILE": str(tmp_path / "config"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "*",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    return monkeypatch
+    return lead_to(cloud)
 
 
 @pytest.fixture
@@ -241,7 +219,7 @@ def test_ca_file_that_is_not_there_is_named(make_aws: Callable[..., AwsTarget], 
 def test_missing_capabilities_say_why(make_aws: Callable[..., AwsTarget], make_file: Any) -> None:
     """AWS has neither trace nor faults; rule and destination are there when the stack has a receiver."""
     whole = make_aws()
-    never = {Capability.TRACE, Capability.FAULTS, Capability.READY_FILE}
+    never = {Capability.TRACE, Capability.FAULTS}
     assert whole.capabilities == frozenset(Capability) - never
     assert whole.lacks.keys() == never
 
@@ -439,9 +417,83 @@ def test_redrive_looks_at_the_queue_of_the_stack(make_file: Callable[..., Path],
     assert "(dry run)" in done.out
 
 
-def test_guest_of_the_command_line_connects_by_the_outputs(make_file: Callable[..., Path], cloud: ReadyFile) -> None:
-    """Endpoint, port, CA and pool are the stack's; where Cognito is, nobody but AWS knows by itself."""
-    done = run("publish", "--stack-outputs", make_file(), "--endpoint-url", cloud.control_plane_url)
+def test_guest_of_the_command_line_connects_by_the_outputs(
+    make_file: Callable[..., Path], cloud: ReadyFile, shell: pytest.MonkeyPatch
+) -> None:
+    """Endpoint, port, CA and pool are the stack's; Cognito is where the shell says, and nobody's login is needed."""
+    shell.delenv("AWS_ACCESS_KEY_ID")
+    shell.delenv("AWS_SECRET_ACCESS_KEY")
+
+    done = run("publish", "--stack-outputs", make_file())
 
     assert (done.code, done.err) == (0, "")
     assert f"{cloud.outputs['topicPrefix']}broadcast" in done.out
+
+
+def test_guest_may_be_told_where_cognito_is(
+    make_file: Callable[..., Path], cloud: ReadyFile, shell: pytest.MonkeyPatch
+) -> None:
+    """What is typed counts more than what the shell says."""
+    shell.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+
+    done = run("publish", "--stack-outputs", make_file(), "--endpoint-url", cloud.control_plane_url)
+
+    assert (done.code, done.err) == (0, "")
+
+
+def guests(cloud: ReadyFile) -> set[str]:
+    """Give the identities that the stack's pool has."""
+    cognito = make_own_client("cognito-identity", region=cloud.region)
+    found = cognito.list_identities(IdentityPoolId=cloud.outputs["identityPoolId"], MaxResults=60)["Identities"]
+    return {each["IdentityId"] for each in found}
+
+
+def test_demo_at_a_stack_leaves_nothing_there(make_file: Callable[..., Path], cloud: ReadyFile) -> None:
+    """Both paths are shown under names that carry a run's mark; things, certificates and guests are gone at the end."""
+    before, iot = guests(cloud), make_own_client("iot", region=cloud.region)
+    registered = {each["certificateId"] for each in iot.list_certificates()["certificates"]}
+    things = iot.list_things()["things"]
+
+    at = ("--stack-outputs", make_file(), "--aws-account", ACCOUNT)
+    done = run("demo", "--clients", "1", "--devices", "1", *at)
+
+    assert (done.code, done.err) == (0, "")
+    first, *_, last = done.out.splitlines()
+    assert first == f"[demo] using the stack on AWS: {at[1]}"
+    assert last.startswith("[demo] stored 1 of 1, missing 0")
+    assert find_mark(next(line for line in done.out.splitlines() if line.startswith("[demo] topic "))) is not None
+    assert (
+        find_mark(next(line for line in done.out.splitlines() if line.startswith("[Device 1] connected"))) is not None
+    )
+    assert guests(cloud) == before
+    assert {each["certificateId"] for each in iot.list_certificates()["certificates"]} == registered
+    assert iot.list_things()["things"] == things
+
+
+def test_demo_at_a_stack_without_a_rule_says_so_first(make_file: Callable[..., Path], cloud: ReadyFile) -> None:
+    """One sentence before anybody hears anything; without devices the first path is shown as ever."""
+    before = guests(cloud)
+    at = ("demo", "--clients", "1", "--aws-account", ACCOUNT)
+    half = make_file(ruleName=None, destinationArn=None, receiverUrl=None)
+
+    refused, done = run(*at, "--stack-outputs", half), run(*at, "--stack-outputs", half, "--devices", "0")
+
+    assert (refused.code, refused.out, refused.err.count("\n")) == (4, f"[demo] using the stack on AWS: {half}\n", 1)
+    assert "no output ruleName" in refused.err
+    assert "--devices 0" in refused.err
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1].startswith("[demo] delivered 1 of 1, missing 0")
+    assert guests(cloud) == before
+
+
+def test_demo_needs_an_account_that_may_be_touched(make_file: Callable[..., Path], cloud: ReadyFile) -> None:
+    """Neither another's nor one that nobody named: no guest comes into being."""
+    before = guests(cloud)
+    at = ("demo", "--stack-outputs", make_file())
+
+    other, none = run(*at, "--aws-account", OTHER_ACCOUNT), run(*at)
+
+    assert (other.code, none.code) == (4, 4)
+    assert f"of account {ACCOUNT}" in other.err
+    assert "--aws-account ID" in none.err
+    assert guests(cloud) == before

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from harness.targets import ready
 from harness.targets.marks import find_mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from harness.targets.ready import ReadyFile
 
@@ -67,6 +68,14 @@ async def test_all(environment, stack, topics, make_device, make_rule, make_dest
 '''
 
 
+COMMANDS: Final = (
+    "test_the_demonstration_loses_nothing",
+    "test_a_kit_holds_nothing_of_its_target_s_secrets",
+    "test_a_redrive_tells_what_it_would_do",
+)
+"""Promises of the commands that make or look at something in the account."""
+
+
 class Cloud:
     """A ``thingwright serve`` whose changes take their time, and how a shell sees it as AWS.
 
@@ -98,12 +107,17 @@ class Cloud:
             "NO_PROXY": "*",
         }
 
-    def start(self, *options: str, account: str = ACCOUNT) -> subprocess.Popen[str]:
-        """Start a run."""
+    def start(self, *options: str, account: str = ACCOUNT, tests: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start a run, of the tests of this file unless others are named."""
         command = ["-m", "pytest", "-n", "0", "-p", "harness.plugin", "-p", "no:cacheprovider", "-c", "pyproject.toml"]
-        command += ["--rootdir", ".", os.fspath(self.tests), "-m", "e2e", "--target", "aws"]
+        command += ["--rootdir", ".", *(tests or [os.fspath(self.tests)]), "-m", "e2e", "--target", "aws"]
         command += ["--stack-outputs", os.fspath(self._outputs), "--aws-account", account]
         return self._start(*command, *options)
+
+    def demonstrate(self, *options: str) -> subprocess.Popen[str]:
+        """Start a demonstration."""
+        at = ("--stack-outputs", os.fspath(self._outputs), "--aws-account", ACCOUNT)
+        return self._start("-m", "harness", "demo", *at, *options)
 
     def sweep(self, *options: str) -> str:
         """Sweep, guests of any age too; what it says, which has to be that all went well."""
@@ -191,6 +205,24 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     assert server.returncode == 0
 
 
+@pytest.fixture(scope="module")
+def keys_of_nightly(cloud: Cloud) -> Mapping[str, str]:
+    """The keys of a user that has `infra/test-run-policy.json` and nothing else."""
+    iam = cloud._client("iam")
+    policy = (ROOT / "infra" / "test-run-policy.json").read_text("utf-8").replace("${ACCOUNT_ID}", ACCOUNT)
+    iam.create_user(UserName="nightly")
+    iam.put_user_policy(UserName="nightly", PolicyName="test-run", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="nightly")["AccessKey"]
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+
+@pytest.fixture
+def nightly(cloud: Cloud, keys_of_nightly: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
+    """Let the shell be logged in as that user; its keys."""
+    monkeypatch.setattr(cloud, "keys", keys_of_nightly)
+    return keys_of_nightly
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left(cloud: Cloud) -> Iterator[None]:
     """After each test the account is as it was, and nothing fails on purpose any more."""
@@ -274,27 +306,52 @@ def test_a_run_in_another_account_makes_nothing(cloud: Cloud) -> None:
     assert [each["operation"] for each in cloud.operations(since=since)] == ["GetCallerIdentity"]
 
 
-def test_a_run_and_a_sweep_need_no_more_than_their_policy(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_and_a_sweep_need_no_more_than_their_policy(cloud: Cloud, nightly: Mapping[str, str]) -> None:
     """A user with `infra/test-run-policy.json` alone runs and sweeps, and can touch nothing that carries no mark."""
-    iam = cloud._client("iam")
-    policy = (ROOT / "infra" / "test-run-policy.json").read_text("utf-8").replace("${ACCOUNT_ID}", ACCOUNT)
-    iam.create_user(UserName="nightly")
-    iam.put_user_policy(UserName="nightly", PolicyName="test-run", PolicyDocument=policy)
-    key = iam.create_access_key(UserName="nightly")["AccessKey"]
-    monkeypatch.setattr(
-        cloud, "keys", {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-    )
-
     assert "thingwright on aws: 1 passed" in said_by(cloud.start(), code=0)
     cloud.sweep()
 
-    nightly = boto3.client(
+    client = boto3.client(
         "iot",
         region_name=cloud.told.region,
         endpoint_url=cloud.told.control_plane_url,
-        aws_access_key_id=key["AccessKeyId"],
-        aws_secret_access_key=key["SecretAccessKey"],
+        aws_access_key_id=nightly["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=nightly["AWS_SECRET_ACCESS_KEY"],
     )
     with pytest.raises(ClientError) as refused:
-        nightly.delete_policy(policyName=cloud.told.outputs["devicePolicyName"])
+        client.delete_policy(policyName=cloud.told.outputs["devicePolicyName"])
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+@pytest.mark.usefixtures("nightly")
+def test_the_commands_keep_their_promises_with_that_policy_too(cloud: Cloud) -> None:
+    """This project's own tests of its commands run as they are, told by the outputs; nothing is left, nor any guest."""
+    tests = [f"tests/e2e/test_command_line.py::{name}" for name in COMMANDS]
+
+    said = said_by(cloud.start(tests=tests), code=0)
+
+    assert f"thingwright on aws: {len(COMMANDS)} passed" in said
+
+
+def test_a_demonstration_that_is_interrupted_leaves_nothing(cloud: Cloud) -> None:
+    """While devices register and wait to be let in: they are taken back, and the guests from before with them."""
+    with cloud.demonstrate("--clients", "1", "--devices", "2") as demonstration:
+        assert demonstration.stdout is not None
+        assert any(line.startswith("[demo] rule ") for line in demonstration.stdout)
+        demonstration.send_signal(signal.SIGINT)
+        said = said_by(demonstration, code=130)
+
+    assert said.endswith("Interrupted.\n")
+
+
+def test_a_demonstration_says_what_it_could_not_take_back(cloud: Cloud) -> None:
+    """All was shown, and guests are left: exit code 1, and a sentence that ends with the command that removes them."""
+    cloud.fail("cognito-identity", "DeleteIdentities", "NotAuthorizedException", times=MANY)
+
+    said = said_by(cloud.demonstrate("--clients", "1", "--devices", "0"), code=1)
+
+    assert "[demo] delivered 1 of 1, missing 0" in said
+    assert "left behind: 2 guest identities" in said
+    assert "thingwright sweep --delete --identity-pool-id" in said
+    cloud.admin.delete("faults")
+    cloud.sweep()

@@ -5,30 +5,29 @@ from __future__ import annotations
 import json
 import os
 import signal
-import ssl
 import sys
 import threading
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.clients.admin import AdminApi
 from harness.errors import ProvisioningError, TeardownError
-from harness.targets.aws_clients import make_client
+from harness.sweep.accounts import Account
+from harness.sweep.finding import find_destinations
+from harness.sweep.found import Criteria
 from harness.targets.base import Credentials
 from harness.targets.deploying import StackDeployment
-from harness.targets.embedded import DEFAULT_STACK, Supervisor, SupervisorOptions
-from harness.targets.embedded.certificates import make_server_identity
+from harness.targets.embedded import DEFAULT_STACK
 from harness.targets.marks import TAG_EXPIRES, TAG_RUN, find_mark
 from harness.targets.names import make_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from conftest import Place
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in needs Linux or macOS")
 
@@ -38,79 +37,6 @@ DOCUMENT = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iot:Publish", "Resource": "*"}]}
 )
 """A policy's."""
-
-
-def _fetch(url: str) -> None:
-    urllib.request.urlopen(url).close()  # noqa: S310 - the stand-in's, on loopback
-
-
-class _Receiver(BaseHTTPRequestHandler):
-    """Confirms whatever asks for it, as a receiver does that trusts the stand-in."""
-
-    def do_POST(self) -> None:
-        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-        if "enableUrl" in message:
-            threading.Thread(target=_fetch, args=(message["enableUrl"],)).start()
-
-    def log_message(self, *_arguments: Any) -> None:
-        pass
-
-
-class Place(NamedTuple):
-    """A stand-in in the role of a foreign emulator, and a receiver that it trusts."""
-
-    url: str
-    credentials: Credentials
-    admin: AdminApi
-    receiver_url: str
-
-    def client(self, service: str) -> Any:
-        """Return a boto3 client of the account."""
-        return make_client(service, region="us-east-1", endpoint_url=self.url, credentials=self.credentials)
-
-    def content(self) -> dict[str, list[str]]:
-        """List everything that a stack may make."""
-        iot = self.client("iot")
-        roles = [each["RoleName"] for each in self.client("iam").list_roles()["Roles"]]
-        pools = self.client("cognito-identity").list_identity_pools(MaxResults=60)["IdentityPools"]
-        return {
-            "pools": sorted(each["IdentityPoolName"] for each in pools),
-            "roles": sorted(roles),
-            "policies": sorted(each["policyName"] for each in iot.list_policies()["policies"]),
-            "rules": sorted(each["ruleName"] for each in iot.list_topic_rules()["rules"]),
-            "destinations": sorted(each["arn"] for each in iot.list_topic_rule_destinations()["destinationSummaries"]),
-            "tables": sorted(self.client("dynamodb").list_tables()["TableNames"]),
-            "queues": sorted(self.client("sqs").list_queues().get("QueueUrls", [])),
-        }
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A stand-in without a stack, for all tests of this file."""
-    identity = make_server_identity(tmp_path_factory.mktemp("receiver"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(identity.certificate, identity.key)
-    receiver = ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
-    receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
-    thread = threading.Thread(target=receiver.serve_forever)
-    thread.start()
-    supervisor = Supervisor(SupervisorOptions(stack=None, http_ca_file=identity.ca))
-    try:
-        ready = supervisor.start()
-        yield Place(
-            url=ready.control_plane_url,
-            credentials=Credentials(access_key_id=ready.access_key_id, secret_access_key=ready.secret_access_key),
-            admin=AdminApi(ready.admin_url, ready.admin_token),
-            receiver_url=f"https://localhost:{receiver.server_address[1]}",
-        )
-    finally:
-        supervisor.stop()
-        receiver.shutdown()
-        thread.join()
-        receiver.server_close()
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +106,52 @@ queue = aws.sqs.Queue("letters", opts=pulumi.ResourceOptions(depends_on=[policy]
 queue.arn.apply(stop)
 """
 """Makes a role, a policy in it and a queue, tells its process id and does nothing more."""
+
+
+TELLS_WHOSE = """
+import json
+import pulumi, pulumi_aws as aws
+
+config = pulumi.Config()
+url = f"{config.require('receiverUrl')}/ingest?for={config.require('runId')}"
+state = json.dumps({"HttpUrlProperties": {"ConfirmationUrl": url}})
+destination = aws.cloudcontrol.Resource("receiver", type_name="AWS::IoT::TopicRuleDestination", desired_state=state)
+rule = aws.iot.TopicRule(
+    "telemetry", enabled=True, sql="SELECT * FROM 'a'", sql_version="2016-03-23",
+    https=[{"url": url, "confirmation_url": url}], opts=pulumi.ResourceOptions(depends_on=[destination]),
+)
+pulumi.export("destinationArn", destination.id)
+"""
+"""Makes a destination whose URL says which run it is for, and a rule that posts there."""
+
+
+def test_a_program_is_told_for_which_run_it_makes_things(
+    make_deployment: Callable[..., StackDeployment], make_program: Callable[[str], Path], place: Place
+) -> None:
+    """So that it can say so where only a URL can: of a destination that a killed run left, a sweep knows no more."""
+    run_id = make_run_id()
+    deployment = make_deployment(make_program(TELLS_WHOSE), run_id=run_id)
+
+    arn = deployment.deploy()["destinationArn"]
+
+    account = Account("the stand-in", region="us-east-1", make=place.client)
+    marks = {each.name: each.mark for each in find_destinations(account, Criteria(now=0.0))}
+    assert marks == {arn: find_mark(run_id)}
+
+
+def test_a_table_tells_which_run_made_it(make_deployment: Callable[..., StackDeployment], place: Place) -> None:
+    """By its tag, to other runs as well; one of somebody else's tells nothing, nor does one that is not there."""
+    run_id, dynamodb = make_run_id(), place.client("dynamodb")
+    deployment, other = make_deployment(config={"tableName": "readings"}, run_id=run_id), make_deployment(config={})
+    deployment.deploy()
+    keys = {"KeySchema": [{"AttributeName": "k", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
+    types = [{"AttributeName": "k", "AttributeType": "S"}]
+    dynamodb.create_table(TableName="somebody-elses", AttributeDefinitions=types, **keys)
+
+    told = [other.mark_of_table(name) for name in ("readings", "somebody-elses", "nobodys")]
+
+    dynamodb.delete_table(TableName="somebody-elses")
+    assert told == [find_mark(run_id), None, None]
 
 
 def test_what_is_deployed_says_whose_it_is_and_until_when(

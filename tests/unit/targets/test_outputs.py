@@ -43,6 +43,23 @@ def test_a_whole_stack_tells_all() -> None:
 
 
 @pytest.mark.parametrize(
+    ("mqtts_port", "wss_url", "is_shared"),
+    [
+        (8883, "wss://localhost/mqtt", False),
+        (443, "wss://localhost/mqtt", True),
+        (4510, "wss://localhost:4510/mqtt", True),
+        (4510, "wss://[::1]:4510/mqtt", True),
+        (4510, "wss://localhost:4511/mqtt", False),
+    ],
+)
+def test_a_stack_tells_whether_both_are_on_one_port(mqtts_port: int, wss_url: str, *, is_shared: bool) -> None:
+    """On AWS both may be on 443, where a URL names no port."""
+    outputs = StackOutputs.parse({**BROADCAST, "iotMqttsPort": mqtts_port, "iotWssUrl": wss_url})
+
+    assert outputs.is_port_shared is is_shared
+
+
+@pytest.mark.parametrize(
     "name", ["rule_name", "destination_arn", "table_name", "receiver_url", "dead_letter_queue_url"]
 )
 def test_a_stack_without_telemetry_says_what_to_do(name: str) -> None:

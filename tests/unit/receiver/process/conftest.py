@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
-    from tests.unit.receiver.conftest import Certificate
+    from tests.unit.receiver.conftest import Answering, Certificate
 
 SECRET = "hush-hush-hush"
 NEEDED = {
@@ -86,31 +86,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.headers["content-length"] = "0"
         self.do_POST()
 
-    def log_message(self, *_: object) -> None:
-        """Write nothing."""
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that left, which is what some tests are about."""
-
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
+def endpoint(answering: Answering) -> Iterator[Endpoint]:
     """Listen on loopback for what a DynamoDB client or a confirmation sends."""
     told = Endpoint()
     told.gate.set()
-    with _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"told": told})) as server:
-        told.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with answering(type("Handler", (_Handler,), {"told": told})) as told.url:
         yield told
         told.gate.set()
-        server.shutdown()
-        thread.join()
 
 
 @dataclass

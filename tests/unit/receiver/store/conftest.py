@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import boto3
@@ -21,6 +21,8 @@ from receiver.reading import Reading, Row, Stamp, make_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.unit.receiver.conftest import Answering
 
 Item: TypeAlias = dict[str, Any]
 
@@ -99,7 +101,7 @@ class FakeDynamo:
 
 
 @pytest.fixture
-def dynamo() -> Iterator[FakeDynamo]:
+def dynamo(answering: Answering) -> Iterator[FakeDynamo]:
     """Listen on loopback."""
     fake = FakeDynamo()
     fake.gate.set()
@@ -121,24 +123,10 @@ def dynamo() -> Iterator[FakeDynamo]:
             while fake.drips and not fake.ended.wait(0.01):
                 self.wfile.write(b" ")
 
-        def log_message(self, *_: object) -> None:
-            """Write nothing."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """Say nothing of clients that left, which is what some tests are about."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        fake.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with answering(Handler) as fake.url:
         yield fake
         fake.gate.set()
         fake.ended.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="session")
