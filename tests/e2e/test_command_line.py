@@ -416,3 +416,4 @@ async def test_a_redrive_tells_what_it_would_do(as_operator: Options, environmen
     assert lines[0].startswith("[redrive] queue=")
     assert lines[0].endswith(f"table={environment.outputs.table_name} (dry run)")
     assert re.match(r"\[done\] would be redriven 0, already stored 0, left \d+", lines[-1])
+    assert "could not be given back" not in lines[-1]
