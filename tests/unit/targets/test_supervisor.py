@@ -303,7 +303,7 @@ def test_stop_ends_a_receiver_that_is_just_being_started(
 
     assert processes_of(private_temp.parent) == []
     assert list(private_temp.iterdir()) == []
-    assert [each.name for each in threading.enumerate() if each.name == "control-requests"] == []
+    eventually(lambda: "control-requests" not in {each.name for each in threading.enumerate()})
 
 
 def test_a_supervisor_leaves_no_descriptors(make_options: MakeOptions) -> None:
