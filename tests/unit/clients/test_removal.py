@@ -195,6 +195,20 @@ def test_two_at_once_do_no_harm(
     assert clock.pauses == []
 
 
+@pytest.mark.usefixtures("certificate")
+@pytest.mark.parametrize("step", ["delete_policy", "detach_policy"])
+def test_two_at_one_policy_do_no_harm(remover: Remover, registry: FakeRegistry, clock: ManualClock, step: str) -> None:
+    """Its versions cannot be listed any more where somebody is faster."""
+    registry.policies["policy-1"] += [{}]
+    faster = Remover(registry, patience=PATIENCE, now=clock.now, pause=clock.pause)
+    registry.before[step] = lambda: faster.policy("policy-1")
+
+    remover.policy("policy-1")
+
+    assert set(registry.policies) == {"policy-2"}
+    assert clock.pauses == []
+
+
 def test_what_is_gone_is_fine(remover: Remover) -> None:
     """And said to have been so."""
     assert not remover.certificate("0" * 64)

@@ -294,6 +294,7 @@ def test_stop_ends_a_receiver_that_is_just_being_started(
     eventually: Callable[[Callable[[], object]], None],
 ) -> None:
     """Whatever the other thread waits for, nobody and nothing is left."""
+    others = set(threading.enumerate())
     supervisor = Supervisor(make_options(control="asks", receiver="hangs-further", stack=True))
     supervisor.start()
     (folder,) = private_temp.iterdir()
@@ -303,7 +304,7 @@ def test_stop_ends_a_receiver_that_is_just_being_started(
 
     assert processes_of(private_temp.parent) == []
     assert list(private_temp.iterdir()) == []
-    eventually(lambda: "control-requests" not in {each.name for each in threading.enumerate()})
+    eventually(lambda: "control-requests" not in {each.name for each in set(threading.enumerate()) - others})
 
 
 def test_a_supervisor_leaves_no_descriptors(make_options: MakeOptions) -> None:
