@@ -41,10 +41,6 @@ _QUEUE_PATIENCE: Final = 3
 _SECONDS_PER_LETTER: Final = 0.1
 """More of it for each letter: to go through the queue takes its time where letters are many."""
 
-_SECONDS_HELD: Final = 20
-"""How long a redrive holds letters back at most: those it loses, as by an answer of SQS that does not arrive, are seen
-again while a test still waits for them."""
-
 
 class MakeRule(Protocol):
     """The type of the fixture `make_rule`."""
@@ -258,7 +254,7 @@ def redrive(telemetry: Telemetry) -> Redrive:
 
     def redrive_once(names: frozenset[str]) -> Outcome:
         return Redriver(
-            box=LetterBox(telemetry.sqs, stack.need("dead_letter_queue_url"), seconds=_SECONDS_HELD),
+            box=LetterBox(telemetry.sqs, stack.need("dead_letter_queue_url")),
             rows=StoredRows(telemetry.dynamodb, stack.need("table_name")),
             iot=telemetry.iot,
             tls=telemetry.tls,

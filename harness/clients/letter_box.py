@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 VISIBILITY_SECONDS: Final = 180
-"""How long a letter is held back, unless somebody says otherwise; longer than the work on it takes."""
+"""How long a letter is held back; longer than the work on it takes."""
 
 MOST_HELD: Final = 20_000
 """Letters that are held at once; SQS refuses to hold back more than 120,000."""
@@ -62,16 +62,14 @@ class LetterBox:
     Args:
         sqs: boto3's ``sqs`` client.
         queue_url: of the queue.
-        seconds: how long letters are held back at most.
 
     Attributes:
         is_empty: whether the end was reached.
     """
 
-    def __init__(self, sqs: Any, queue_url: str, *, seconds: int = VISIBILITY_SECONDS) -> None:
+    def __init__(self, sqs: Any, queue_url: str) -> None:
         self._sqs = sqs
         self._queue_url = queue_url
-        self._seconds = seconds
         self._held: dict[str, str] = {}
         self._again = 0
         self.is_empty = False
@@ -112,7 +110,7 @@ class LetterBox:
                 answer = self._sqs.receive_message(
                     QueueUrl=self._queue_url,
                     MaxNumberOfMessages=_BATCH,
-                    VisibilityTimeout=self._seconds,
+                    VisibilityTimeout=VISIBILITY_SECONDS,
                     WaitTimeSeconds=_WAIT_SECONDS,
                     MessageSystemAttributeNames=["SentTimestamp"],
                 )

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
-from harness.clients.letter_box import error_name
+from harness.clients.letter_box import VISIBILITY_SECONDS, error_name
 from harness.clients.stored import make_looks
 from harness.clients.undelivered import NO_READING, LeftAlone, Posting, UndeliveredLetter, rule_named_in
 
@@ -114,7 +114,9 @@ class Outcome:
         if self.hidden:
             told = f"{told}; held back by another run, or by one that was killed: {self.hidden}"
         for reason, number in self.kept.most_common():
-            told = f"{told}; could not be given back, and can be seen again later ({reason}): {number}"
+            told = (
+                f"{told}; could not be given back, and can be seen again in {VISIBILITY_SECONDS} s ({reason}): {number}"
+            )
         return told
 
 

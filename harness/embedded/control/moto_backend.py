@@ -91,9 +91,27 @@ def _received_in_turn(receive: Callable[..., list[Any]]) -> Callable[..., list[A
     return in_turn
 
 
+def _seen_by_who_waits(change: Callable[..., Any]) -> Callable[..., Any]:
+    """Let those who wait for messages look again, as moto does only for messages that are sent.
+
+    Two who go through a queue again and again would otherwise, in step, each keep missing what the other gives back.
+    """
+
+    @wraps(change)
+    def and_wake(backend: Any, queue_name: str, *rest: Any, **named: Any) -> Any:
+        changed = change(backend, queue_name, *rest, **named)
+        queue = backend.get_queue(queue_name)
+        with queue._messages_lock:  # noqa: SLF001 - what `wait_for_messages` waits with
+            queue._messages_lock.notify_all()  # noqa: SLF001 - the same
+        return changed
+
+    return and_wake
+
+
 # moto's queues are made for one thread at a time: two that take messages out may both fail, with some of them hidden
 # for nobody, and a message that is sent while another is deleted may be gone.
 _queues: Final = threading.RLock()
+_sqs.SQSBackend.change_message_visibility = _seen_by_who_waits(_sqs.SQSBackend.change_message_visibility)
 for _operation in ("send_message", "delete_message", "change_message_visibility", "change_message_visibility_batch"):
     setattr(_sqs.SQSBackend, _operation, _one_at_a_time(getattr(_sqs.SQSBackend, _operation)))
 _sqs.SQSBackend.receive_message = _received_in_turn(_sqs.SQSBackend.receive_message)

@@ -604,6 +604,8 @@ class FakeRegistry:
         """Forget it, if it is not in force."""
         self._begin("delete_policy_version")
         assert policyVersionId
+        if policyName not in self.policies:
+            raise refusal("DeletePolicyVersion", "ResourceNotFoundException")
         self.policies[policyName].pop(0)
 
     def get_paginator(self, operation: str) -> SimpleNamespace:

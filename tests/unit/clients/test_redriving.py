@@ -675,7 +675,7 @@ def test_letters_that_cannot_be_deleted_are_told(world: World, make_redriver: Ca
 
     assert outcome.left == {"stored, not deleted (AccessDenied)": 1}
     assert outcome.can_go_on
-    assert str(outcome).endswith("could not be given back, and can be seen again later (AccessDenied): 1")
+    assert str(outcome).endswith("could not be given back, and can be seen again in 180 s (AccessDenied): 1")
 
 
 def test_what_cannot_be_given_back_keeps_nothing_else_and_is_tried_again(
@@ -716,15 +716,6 @@ def test_a_batch_that_cannot_be_given_back_does_not_keep_the_next(
     outcome = make_redriver(is_wanted={"telemetry"}.__contains__).run()
 
     assert (calls, world.hidden, outcome.kept) == ([10, 1, 10], set(), {})
-
-
-def test_whoever_waits_for_letters_may_hold_them_for_less(world: World) -> None:
-    """So that those it loses come back while it waits."""
-    world.lose()
-
-    LetterBox(world, QUEUE, seconds=20).receive(1)
-
-    assert world.received[0]["VisibilityTimeout"] == 20
 
 
 def test_a_dry_run_changes_nothing(world: World, make_redriver: Callable[..., Redriver]) -> None:

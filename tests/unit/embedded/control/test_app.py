@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import botocore.exceptions
 import pytest
+from moto.sqs.models import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +93,32 @@ def test_a_queue_loses_and_hides_nothing_when_many_are_at_it(stand: Any) -> None
         each.result()
 
     assert sorted(deleted) == sorted(sent)
+
+
+def test_whoever_waits_for_messages_sees_at_once_what_is_given_back(
+    stand: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that look only now and then would each miss, for ever, what the other gives back in between."""
+    waiting = threading.Event()
+    wait = Queue.wait_for_messages
+
+    def wait_long(queue: Queue, timeout: int) -> None:
+        waiting.set()
+        wait(queue, 30 * timeout)
+
+    monkeypatch.setattr(Queue, "wait_for_messages", wait_long)
+    sqs = stand.client("sqs")
+    queue_url = sqs.create_queue(QueueName="q")["QueueUrl"]
+    sqs.send_message(QueueUrl=queue_url, MessageBody="a")
+    (held,) = sqs.receive_message(QueueUrl=queue_url, VisibilityTimeout=1000)["Messages"]
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(stand.client("sqs").receive_message, QueueUrl=queue_url, WaitTimeSeconds=20)
+        assert waiting.wait(timeout=30)
+        change = {"Id": "0", "ReceiptHandle": held["ReceiptHandle"], "VisibilityTimeout": 0}
+        sqs.change_message_visibility_batch(QueueUrl=queue_url, Entries=[change])
+        (seen,) = answer.result(timeout=15)["Messages"]
+
+    assert seen["Body"] == "a"
 
 
 def test_a_host_of_another_region_is_no_way_into_that_region(stand: Any) -> None:
