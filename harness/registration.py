@@ -1,7 +1,8 @@
 """Registering a device for a kit, all or nothing: its thing, its certificate, the stack's policy, the files.
 
 Whatever fails or is interrupted on the way, what was made until then is taken back, last first, in AWS's order: detach,
-deactivate, delete. A thing that was there before stays.
+deactivate, delete. A thing that was there before stays. The device's key is made here: AWS IoT gets a certificate
+signing request, and the certificate has the thing's name as its subject.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from harness.clients.certificates import make_request, make_rsa_key, private_pem, public_pem
 from harness.errors import HarnessError, SettingsError, TargetUnavailable
 from harness.kit import (
     AUTHORITY,
@@ -25,6 +27,8 @@ from harness.kit import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     from harness.targets.base import Environment
 
@@ -123,8 +127,9 @@ class _Registration:
         """
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - only where a kit is made
 
+        key = make_rsa_key()
         try:
-            made = self._register()
+            certificate_pem = self._register(key)
         except (BotoCoreError, ClientError) as error:
             raise HarnessError(f"{self._thing_name} could not be registered: {error}") from error
         outputs = self._outputs
@@ -138,9 +143,9 @@ class _Registration:
             telemetry_topic=outputs.telemetry_topic,
         )
         return {
-            CERTIFICATE: made["certificatePem"],
-            PRIVATE_KEY: made["keyPair"]["PrivateKey"],
-            PUBLIC_KEY: made["keyPair"]["PublicKey"],
+            CERTIFICATE: certificate_pem,
+            PRIVATE_KEY: private_pem(key),
+            PUBLIC_KEY: public_pem(key),
             AUTHORITY: authority,
             DESCRIPTION: kit.to_json(),
             SCRIPT: kit.script(),
@@ -161,23 +166,26 @@ class _Registration:
                 left.append(f"{step.what} ({error})")
         return left
 
-    def _register(self) -> dict[str, Any]:
+    def _register(self, key: RSAPrivateKey) -> str:
+        """Make what lets the device in; return its certificate, PEM."""
         iot, name, policy = self._iot, self._thing_name, self._outputs.device_policy_name
         self.is_new_thing = not self._exists()
         if self.is_new_thing:
             self._note(f"thing {name}", "delete_thing", thingName=name)
             iot.create_thing(thingName=name)
-        made: dict[str, Any] = iot.create_keys_and_certificate(setAsActive=True)
-        arn = made["certificateArn"]
-        self.certificate_id = its_id = made["certificateId"]
+        request = make_request(key, common_name=name)  # tells whose the certificate is, whatever happens next
+        issued = iot.create_certificate_from_csr(certificateSigningRequest=request, setAsActive=True)
+        arn = issued["certificateArn"]
+        self.certificate_id = its_id = issued["certificateId"]
         self._note(f"certificate {its_id}", "delete_certificate", certificateId=its_id)
         self._note("its state ACTIVE", "update_certificate", certificateId=its_id, newStatus="INACTIVE")
-        # The thing first: it tells whose a certificate is. The policy last: what a kill leaves before lets nobody in.
+        # The thing first: it tells whose a certificate is, should its subject be lost. The policy last: what a kill
+        # leaves before lets nobody in.
         self._note(f"its attachment to thing {name}", "detach_thing_principal", thingName=name, principal=arn)
         iot.attach_thing_principal(thingName=name, principal=arn)
         self._note(f"its policy {policy}", "detach_policy", policyName=policy, target=arn)
         iot.attach_policy(policyName=policy, target=arn)
-        return made
+        return str(issued["certificatePem"])
 
     def _note(self, what: str, operation: str, **parameters: Any) -> None:
         self._steps.append(_Step(what, operation, parameters))

@@ -33,15 +33,23 @@ def make_key(*, platform: str = sys.platform) -> PrivateKey:
     Args:
         platform: as `sys.platform` names it.
     """
-    if platform == "darwin":
-        return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
-    return ec.generate_private_key(ec.SECP256R1())
+    return make_rsa_key() if platform == "darwin" else ec.generate_private_key(ec.SECP256R1())
+
+
+def make_rsa_key() -> rsa.RSAPrivateKey:
+    """Make a private key that every device can use, of the kind AWS makes for them."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
 
 
 def private_pem(key: PrivateKey) -> str:
     """Write a private key as PEM, unencrypted, in the form AWS hands out."""
     form = serialization.PrivateFormat.TraditionalOpenSSL
     return key.private_bytes(_PEM, form, serialization.NoEncryption()).decode()
+
+
+def public_pem(key: PrivateKey) -> str:
+    """Write the public half of a key as PEM."""
+    return key.public_key().public_bytes(_PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def make_request(key: PrivateKey, *, common_name: str = _NAME) -> str:

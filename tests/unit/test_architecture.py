@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demo": SHARED | {"targets", "console", "sdk_guest", "demo_devices", "terminal"},
     "demo_devices": SHARED | {"targets", "clients"},
     "kit": SHARED,
-    "registration": SHARED | {"targets", "kit"},
+    "registration": SHARED | {"targets", "clients", "kit"},
     "simulator": SHARED | {"kit", "clients", "terminal"},
     "redrive": SHARED | {"targets", "clients", "terminal"},
     "sweep": SHARED | {"targets", "clients"},

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from harness.clients.certificates import make_key, make_self_signed, private_pem
+from harness.clients.certificates import make_key, make_self_signed
 from harness.errors import HarnessError, SettingsError, TargetUnavailable
-from harness.kit import CERTIFICATE, read_kit
+from harness.kit import CERTIFICATE, PRIVATE_KEY, PUBLIC_KEY, read_kit
 from harness.registration import make_kit
 from harness.targets.base import Environment
 from harness.targets.marks import find_mark
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 ID = "0123abcd" * 8
 ARN = f"arn:aws:iot:us-east-1:123456789012:cert/{ID}"
-STEPS = ["describe_thing", "create_thing", "create_keys_and_certificate", "attach_thing_principal", "attach_policy"]
+STEPS = ["describe_thing", "create_thing", "create_certificate_from_csr", "attach_thing_principal", "attach_policy"]
 ALL_OF_IT = {"thing dev-1", "ACTIVE", "policy device-policy", "dev-1 has the certificate"}
 
 
@@ -70,17 +73,12 @@ class FakeIot:
     def _create_thing(self, *, thingName: str) -> None:  # noqa: N803 - AWS's name
         self.has.add(f"thing {thingName}")
 
-    def _create_keys_and_certificate(self, *, setAsActive: bool) -> dict[str, Any]:  # noqa: N803 - AWS's name
+    def _create_certificate_from_csr(self, *, certificateSigningRequest: str, setAsActive: bool) -> dict[str, Any]:  # noqa: N803 - AWS's name
         assert setAsActive
+        request = x509.load_pem_x509_csr(certificateSigningRequest.encode())
+        assert request.is_signature_valid
         self.has.add("ACTIVE")
-        key = make_key()
-        pair = {"PrivateKey": private_pem(key), "PublicKey": "public"}
-        return {
-            "certificateArn": ARN,
-            "certificateId": ID,
-            "certificatePem": make_self_signed(key),
-            "keyPair": pair,
-        }
+        return {"certificateArn": ARN, "certificateId": ID, "certificatePem": issue(request)}
 
     def _attach_policy(self, *, policyName: str, target: str) -> None:  # noqa: N803 - AWS's name
         assert target == ARN
@@ -116,6 +114,22 @@ class FakeIot:
         if what not in self.has:
             raise NotFound({"Error": {"Code": "ResourceNotFoundException"}}, "Remove")
         self.has.remove(what)
+
+
+def issue(request: x509.CertificateSigningRequest) -> str:
+    """Make the certificate that is asked for."""
+    now = datetime.now(UTC)
+    issued = (
+        x509.CertificateBuilder()
+        .subject_name(request.subject)
+        .issuer_name(request.subject)
+        .public_key(request.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .sign(make_key(), hashes.SHA256())
+    )
+    return issued.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def refused(operation: str) -> ClientError:
@@ -192,6 +206,32 @@ def test_certificate_has_its_thing_before_it_may_do_anything(
     assert had["attach_policy"] == ALL_OF_IT - {"policy device-policy"}
 
 
+def test_certificate_says_from_the_first_whose_it_is(
+    make_environment: Callable[..., Environment], tmp_path: Path
+) -> None:
+    """What is left when the process is killed right then has the end of the thing's name, and so its run."""
+    name = f"device-{'x' * 80}-{make_run_id()}-1"
+
+    made = make_kit(make_environment(FakeIot()), name, out=tmp_path / "kit")
+
+    certificate = x509.load_pem_x509_certificate((made.path / CERTIFICATE).read_bytes())
+    (said,) = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    assert said.value == name[-64:]
+    assert find_mark(str(said.value)) is not None
+
+
+def test_private_key_stays_here(make_environment: Callable[..., Environment], tmp_path: Path) -> None:
+    """AWS is asked for a certificate of a key made here, of the kind that AWS makes for devices."""
+    made = make_kit(make_environment(FakeIot()), "dev-1", out=tmp_path / "kit")
+
+    key = serialization.load_pem_private_key((made.path / PRIVATE_KEY).read_bytes(), password=None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    assert key.key_size == 2048
+    assert serialization.load_pem_public_key((made.path / PUBLIC_KEY).read_bytes()) == key.public_key()
+    certificate = x509.load_pem_x509_certificate((made.path / CERTIFICATE).read_bytes())
+    assert certificate.public_key() == key.public_key()
+
+
 def test_kit_is_nobody_s_to_sweep(make_environment: Callable[..., Environment], tmp_path: Path) -> None:
     """A user's own device has no run and no expiry, although the run that a command is has both."""
     iot, asked = FakeIot(), list[dict[str, Any]]()
@@ -219,8 +259,6 @@ def test_kit_is_nobody_s_to_sweep(make_environment: Callable[..., Environment], 
 def test_kit_of_aws_trusts_amazon(make_environment: Callable[..., Environment], tmp_path: Path) -> None:
     """Where the target has no authority of its own, the kit's is Amazon's, which botocore carries."""
     made = make_kit(make_environment(FakeIot(), is_aws=True), "dev-1", out=tmp_path / "kit")
-
-    from cryptography import x509  # noqa: PLC0415 - only this test looks into a certificate
 
     authority = x509.load_pem_x509_certificate((made.path / "AmazonRootCA1.pem").read_bytes())
     assert authority.subject.rfc4514_string() == "CN=Amazon Root CA 1,O=Amazon,C=US"
