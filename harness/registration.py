@@ -2,7 +2,7 @@
 
 Whatever fails or is interrupted on the way, what was made until then is taken back, last first, in AWS's order: detach,
 deactivate, delete. A thing that was there before stays. The device's key is made here: AWS IoT gets a certificate
-signing request, and the certificate has the thing's name as its subject.
+signing request with the thing's name as its subject, as far as there is room for it (`make_request`).
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class _Registration:
         if self.is_new_thing:
             self._note(f"thing {name}", "delete_thing", thingName=name)
             iot.create_thing(thingName=name)
-        request = make_request(key, common_name=name)  # tells whose the certificate is, whatever happens next
+        request = make_request(key, common_name=name)  # a sweep may know by it alone whose this is
         issued = iot.create_certificate_from_csr(certificateSigningRequest=request, setAsActive=True)
         arn = issued["certificateArn"]
         self.certificate_id = its_id = issued["certificateId"]

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 _VISIBILITY_SECONDS: Final = 10
 _MOST_AT_ONCE: Final = 10
-_WAIT_SECONDS: Final = 1
-"""For the first letters: those that another test has in hand are seen as soon as it gives them back."""
-
 _MOST_PASSES: Final = 50
 """How many times ten letters are looked at before those that are not ours are given back."""
 
@@ -130,7 +127,7 @@ class DeadLetters:
             raise await self._failure(f"{wanted}, and has become none", message)
 
         async def look() -> list[DeadLetter] | None:
-            return await self._of(message, seconds=_WAIT_SECONDS) or None
+            return await self.of(message) or None
 
         try:
             await polled(look, within=self._patience)
@@ -161,21 +158,14 @@ class DeadLetters:
         Raises:
             TargetUnavailable: there is no such queue, or it may not be read.
         """
-        return await self._of(message, seconds=0)
-
-    async def _of(self, message: Message, *, seconds: int) -> list[DeadLetter]:
         story = await self._stories.of(message) if self._stories.can_tell else None
         message_id = story.message_id if story else None
         self._wanted[message] = message_id
-        await self._looking.take(lambda: self._look(seconds))
+        await self._looking.take(self._look)
         return list(self._taken.get(message, {}).values())
 
-    async def _look(self, seconds: int) -> None:
-        """Go through the queue for all messages that were asked about so far, whoever asked.
-
-        Args:
-            seconds: to wait while it is empty.
-        """
+    async def _look(self) -> None:
+        """Go through the queue for all messages that were asked about so far, whoever asked."""
         wanted = dict(self._wanted)
 
         def whose(letter: DeadLetter) -> Message | None:
@@ -183,7 +173,7 @@ class DeadLetters:
 
         try:
             taken, self._is_crowded = await asyncio.to_thread(
-                _take, self._sqs, self._queue_url, lambda letter: whose(letter) is not None, seconds=seconds
+                _take, self._sqs, self._queue_url, lambda letter: whose(letter) is not None
             )
         except ClientError as error:
             raise TargetUnavailable(f"The dead-letter queue cannot be read: {error}") from error
@@ -217,16 +207,8 @@ def remove_letters(sqs: Any, queue_url: str, *, mark: str) -> None:
         _take(sqs, queue_url, lambda letter: mark in f"{letter.client_id} {letter.topic} {letter.payload!r}")
 
 
-def _take(
-    sqs: Any, queue_url: str, is_own: Callable[[DeadLetter], bool], *, seconds: int = 0
-) -> tuple[dict[str, DeadLetter], bool]:
+def _take(sqs: Any, queue_url: str, is_own: Callable[[DeadLetter], bool]) -> tuple[dict[str, DeadLetter], bool]:
     """Go through a queue once: delete one's own letters, give back all others.
-
-    Args:
-        sqs: boto3's ``sqs`` client.
-        queue_url: of the queue.
-        is_own: letter to whether it is one's own.
-        seconds: to wait for the first letters.
 
     Returns:
         Letters by the queue's own ids, and whether there are more than were looked at.
@@ -236,10 +218,7 @@ def _take(
     is_crowded = True
     for _ in range(_MOST_PASSES):
         answer = sqs.receive_message(
-            QueueUrl=queue_url,
-            MaxNumberOfMessages=_MOST_AT_ONCE,
-            VisibilityTimeout=_VISIBILITY_SECONDS,
-            WaitTimeSeconds=0 if own or foreign else seconds,
+            QueueUrl=queue_url, MaxNumberOfMessages=_MOST_AT_ONCE, VisibilityTimeout=_VISIBILITY_SECONDS
         )
         if not (received := answer.get("Messages")):
             is_crowded = False

@@ -94,8 +94,8 @@ def _received_in_turn(receive: Callable[..., list[Any]]) -> Callable[..., list[A
 def _seen_by_who_waits(change: Callable[..., Any]) -> Callable[..., Any]:
     """Let those who wait for messages look again, as moto does only for messages that are sent.
 
-    Two who go through a queue again and again would otherwise, in step, each keep missing what the other gives back. A
-    look without a wait comes after them.
+    Two who go through a queue again and again would otherwise, in step, each keep missing what the other gives back.
+    What is given back goes to those who wait: whoever looks without a wait meanwhile may find nothing.
     """
 
     @wraps(change)

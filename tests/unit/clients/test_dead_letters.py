@@ -124,18 +124,6 @@ async def test_a_dead_letter_is_waited_for(dead_letters: DeadLetters, queue: Fak
     assert (await dead_letters.expect(message)).client_id == "sensor-1"
 
 
-async def test_only_what_is_expected_is_waited_for(dead_letters: DeadLetters, queue: FakeQueue, scene: Scene) -> None:
-    """A look without a wait sees nothing that others hold, and take again as soon as it is given back."""
-    message = scene.message()
-    queue.bodies["1"] = letter_about(message, given_up(scene, message))
-    await dead_letters.expect(message)
-    queue.bodies["2"] = letter_about(scene.message(), "another")
-
-    await dead_letters.of(message)
-
-    assert [each["WaitTimeSeconds"] for each in queue.receives] == [1, 0, 0, 0, 0]
-
-
 async def test_letters_of_others_are_given_back(dead_letters: DeadLetters, queue: FakeQueue, scene: Scene) -> None:
     """However many lie before one's own, and whatever they are."""
     message, other = scene.message(), scene.message()
@@ -288,7 +276,7 @@ async def test_the_calls_are_those_that_sqs_takes(scene: Scene) -> None:
         {"MessageId": "1", "ReceiptHandle": "h1", "Body": letter_about(message, message_id)},
         {"MessageId": "2", "ReceiptHandle": "h2", "Body": letter_about(message, "another")},
     ]
-    asked = {"QueueUrl": QUEUE, "MaxNumberOfMessages": 10, "VisibilityTimeout": ANY, "WaitTimeSeconds": 0}
+    asked = {"QueueUrl": QUEUE, "MaxNumberOfMessages": 10, "VisibilityTimeout": ANY}
     entries = [{"Id": "0", "ReceiptHandle": "h2", "VisibilityTimeout": 0}]
     with Stubber(sqs) as stub:
         stub.add_response("receive_message", {"Messages": received}, asked)
