@@ -179,8 +179,8 @@ class _Registration:
         self.certificate_id = its_id = issued["certificateId"]
         self._note(f"certificate {its_id}", "delete_certificate", certificateId=its_id)
         self._note("its state ACTIVE", "update_certificate", certificateId=its_id, newStatus="INACTIVE")
-        # The thing first: it tells whose a certificate is, should its subject be lost. The policy last: what a kill
-        # leaves before lets nobody in.
+        # The thing first: it tells whose a certificate is, should AWS not keep the subject. The policy last: what a
+        # kill leaves before lets nobody in.
         self._note(f"its attachment to thing {name}", "detach_thing_principal", thingName=name, principal=arn)
         iot.attach_thing_principal(thingName=name, principal=arn)
         self._note(f"its policy {policy}", "detach_policy", policyName=policy, target=arn)

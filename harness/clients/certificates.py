@@ -1,8 +1,8 @@
 """Keys and certificates made on this side: what a device keeps to itself, and what it should not get in with.
 
-A device's key is made here and never leaves: AWS IoT gets a certificate signing request. Elliptic curve keys take no
-time to make; macOS gets RSA keys, since its own TLS, which the AWS Common Runtime uses there, takes no others. So do
-kits, which go to devices of any kind.
+A device's key is made here, and AWS IoT never sees it: it gets a certificate signing request. Elliptic curve keys take
+no time to make; macOS gets RSA keys, since its own TLS, which the AWS Common Runtime uses there, takes no others. Kits
+have RSA keys too, since they go to devices of any kind.
 """
 
 from __future__ import annotations

@@ -167,8 +167,8 @@ class Remover:
             except ClientError as error:
                 if _code(error) not in _CONFLICTS:
                     raise
-                is_there = self._is_done(self._clear_policy, policy_name=policy_name)  # somebody may be faster
-                return is_there and self._is_done(self._iot.delete_policy, policyName=policy_name)
+                self._is_done(self._clear_policy, policy_name=policy_name)  # somebody may be faster
+                return self._is_done(self._iot.delete_policy, policyName=policy_name)
 
         return self._insist(remove)
 

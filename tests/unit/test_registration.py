@@ -220,7 +220,7 @@ def test_certificate_says_from_the_first_whose_it_is(
     assert find_mark(str(said.value)) is not None
 
 
-def test_private_key_stays_here(make_environment: Callable[..., Environment], tmp_path: Path) -> None:
+def test_key_is_made_here(make_environment: Callable[..., Environment], tmp_path: Path) -> None:
     """AWS is asked for a certificate of a key made here, of the kind that AWS makes for devices."""
     made = make_kit(make_environment(FakeIot()), "dev-1", out=tmp_path / "kit")
 

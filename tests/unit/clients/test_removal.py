@@ -198,7 +198,7 @@ def test_two_at_once_do_no_harm(
 @pytest.mark.usefixtures("certificate")
 @pytest.mark.parametrize("step", ["delete_policy", "detach_policy", "delete_policy_version"])
 def test_two_at_one_policy_do_no_harm(remover: Remover, registry: FakeRegistry, clock: ManualClock, step: str) -> None:
-    """Its versions cannot be listed any more where somebody is faster."""
+    """Its versions cannot be listed or deleted any more where somebody is faster."""
     registry.policies["policy-1"] += [{}]
     faster = Remover(registry, patience=PATIENCE, now=clock.now, pause=clock.pause)
     registry.before[step] = lambda: faster.policy("policy-1")

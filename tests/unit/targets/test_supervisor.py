@@ -304,7 +304,7 @@ def test_stop_ends_a_receiver_that_is_just_being_started(
 
     assert processes_of(private_temp.parent) == []
     assert list(private_temp.iterdir()) == []
-    assert "control-requests" not in {each.name for each in set(threading.enumerate()) - others}
+    eventually(lambda: "control-requests" not in {each.name for each in set(threading.enumerate()) - others})
 
 
 def test_a_supervisor_leaves_no_descriptors(make_options: MakeOptions) -> None:
